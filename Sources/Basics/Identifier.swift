@@ -1,0 +1,51 @@
+/// A 128-bit identifier whose text sorts by the time it was made: UUID version 7 (RFC 9562 §5.7).
+package struct Identifier: Hashable, Sendable {
+    package let high: UInt64
+    package let low: UInt64
+
+    package init(high: UInt64, low: UInt64) {
+        self.high = high
+        self.low = low
+    }
+
+    /// The usual 36-character lower-case form.
+    package var text: String {
+        String(unsafeUninitializedCapacity: 36) { buffer in
+            var out = 0
+            for index in 0..<32 {
+                if index == 8 || index == 12 || index == 16 || index == 20 {
+                    unsafe buffer[out] = UInt8(ascii: "-")
+                    out += 1
+                }
+                let word = index < 16 ? high : low
+                let nibble = UInt8(truncatingIfNeeded: word >> UInt64(60 - (index & 15) * 4)) & 15
+                unsafe buffer[out] =
+                    nibble < 10 ? UInt8(ascii: "0") + nibble : UInt8(ascii: "a") + nibble - 10
+                out += 1
+            }
+            return 36
+        }
+    }
+}
+
+/// Makes identifiers that strictly ascend within one generator: a counter of 12 bits fills the
+/// sub-millisecond field and spills into the time, so a clock that steps back does not repeat one.
+package struct IdentifierGenerator {
+    private var random: any RandomNumberGenerator
+    private var lastTimeAndCounter: UInt64 = 0
+
+    package init(random: any RandomNumberGenerator) { self.random = random }
+
+    package mutating func next(at wall: WallTime) -> Identifier {
+        let fresh = UInt64(max(0, wall.milliseconds)) << 12
+        lastTimeAndCounter = max(lastTimeAndCounter &+ 1, fresh)
+        let time = lastTimeAndCounter >> 12
+        let counter = lastTimeAndCounter & 0xFFF
+        return Identifier(
+            high: time << 16 | 0x7000 | counter,
+            low: 0x8000_0000_0000_0000 | random.next() >> 2)
+    }
+
+    /// 64 unpredictable bits, for jitter and for names that must not be guessed.
+    package mutating func bits() -> UInt64 { random.next() }
+}

@@ -1,0 +1,85 @@
+import Basics
+import Domain
+
+/// Who caused a publication: one connection of one instance, so that it can be left out of the
+/// fan-out.
+package struct Origin: Hashable, Sendable {
+    /// Names the instance's process, anew at each start.
+    package var instance: UInt64
+    /// The connection's key in that instance; 0 where no connection caused it.
+    package var connection: UInt64
+
+    package init(instance: UInt64, connection: UInt64) {
+        self.instance = instance
+        self.connection = connection
+    }
+}
+
+/// What one shard tells all that follow a chat, on every shard of every instance.
+package struct Publication: Sendable {
+    package enum Content: Sendable {
+        /// Committed. Sequenced: the home shard puts entries of a chat in order before they go on.
+        case entry(LogEntry)
+        /// Committed, but outside the log: the latest wins.
+        case receipt(Receipt)
+        /// Never stored.
+        case typing(Typing)
+        /// A bench room's text, relayed as it came.
+        case text([UInt8])
+    }
+
+    /// The chat's id, or a bench room's name.
+    package var channel: Channel
+    package var content: Content
+    package var origin: Origin
+
+    package init(channel: Channel, content: Content, origin: Origin) {
+        self.channel = channel
+        self.content = content
+        self.origin = origin
+    }
+
+    /// Whether it may be dropped under pressure: nothing durable depends on it.
+    package var isEphemeral: Bool {
+        switch content {
+        case .entry, .receipt: false
+        case .typing, .text: true
+        }
+    }
+
+    package var approximateBytes: Int {
+        switch content {
+        case .entry(let entry): entry.approximateBytes
+        case .text(let bytes): 64 + bytes.count
+        case .receipt, .typing: 128
+        }
+    }
+}
+
+/// What can be followed. Bench rooms live beside chats, never among them.
+package enum Channel: Hashable, Sendable {
+    case chat(ChatID)
+    case room(String)
+
+    /// Which of `shards` shards of an instance is the channel's home.
+    package func home(of shards: Int) -> Int {
+        guard shards > 1 else { return 0 }
+        let name = switch self {
+        case .chat(let chat): chat.text
+        case .room(let room): room
+        }
+        return Int(stableHash(name) % UInt64(shards))
+    }
+}
+
+/// Transport, never truth.
+///
+/// A bus may lose, repeat, delay and reorder publications (the in-process one does none of these but
+/// reorder those of different shards); what is durable is repaired from the store by the home shard, so
+/// correctness rests on nothing that a bus promises.
+///
+/// `publish` is called by a shard, on its own thread, with all publications of a tick. Deliveries go to the mailbox
+/// of each channel's home shard in this instance, and in every other one that has interest.
+package protocol Bus: AnyObject, Sendable {
+    func publish(_ publications: [Publication], from shard: Int)
+}

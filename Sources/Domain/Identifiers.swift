@@ -1,0 +1,61 @@
+import Basics
+
+/// The rule that ids of users, chats, devices and messages share: opaque text of 1–128 UTF-8 bytes
+/// without control characters. Existing systems use UUIDs and names like `conv-123`.
+package enum OpaqueIdentifier {
+    package static let maximumBytes = 128
+
+    package static func isValid(_ text: String) -> Bool {
+        let count = text.utf8.count
+        guard count >= 1, count <= maximumBytes else { return false }
+        var previous: UInt8 = 0
+        for byte in text.utf8 {
+            if byte < 0x20 || byte == 0x7F { return false }
+            // U+0080…U+009F, the C1 controls, are C2 80 … C2 9F in UTF-8.
+            if previous == 0xC2, byte <= 0x9F { return false }
+            previous = byte
+        }
+        return true
+    }
+}
+
+package struct UserID: Hashable, Sendable {
+    package let text: String
+    /// nil where `text` breaks the rule of `OpaqueIdentifier`.
+    package init?(_ text: String) {
+        guard OpaqueIdentifier.isValid(text) else { return nil }
+        self.text = text
+    }
+    /// For text that has passed the rule before: a store's row, a literal of ours.
+    package init(trusted text: String) { self.text = text }
+}
+
+package struct ChatID: Hashable, Sendable {
+    package let text: String
+    package init?(_ text: String) {
+        guard OpaqueIdentifier.isValid(text) else { return nil }
+        self.text = text
+    }
+    package init(trusted text: String) { self.text = text }
+}
+
+package struct DeviceID: Hashable, Sendable {
+    package let text: String
+    package init?(_ text: String) {
+        guard OpaqueIdentifier.isValid(text) else { return nil }
+        self.text = text
+    }
+    package init(trusted text: String) { self.text = text }
+}
+
+package struct MessageID: Hashable, Sendable {
+    package let text: String
+    package init?(_ text: String) {
+        guard OpaqueIdentifier.isValid(text) else { return nil }
+        self.text = text
+    }
+    package init(trusted text: String) { self.text = text }
+}
+
+/// The position of an entry in its chat's log: 1, 2, 3, … without a gap. 0 is "before the first".
+package typealias Seq = Int64

@@ -1,0 +1,309 @@
+import Basics
+
+/// What the core asks of the store. Writes are decided inside the store's transaction; each has its
+/// own outcome as a value, and the refusal of one never aborts its neighbours in the batch.
+///
+/// Every write is idempotent by the id it carries (an entry id, a chat id, a watermark that only
+/// rises), so a batch whose commit was not confirmed can be submitted again as it is (P5).
+package enum Operation: Sendable {
+    // Writes
+    case append(AppendMessage)
+    case advanceCursor(AdvanceCursor)
+    case createConversation(CreateConversation)
+    case changeMembership(ChangeMembership)
+
+    // Reads, served after the writes of the same batch committed
+    case openChats(OpenChats)
+    case readLogs(ReadLogs)
+    case readHistory(ReadHistory)
+    case readRange(ReadRange)
+    case head(ChatID)
+    case listConversations(UserID)
+    case listMembers(ChatID, by: UserID)
+
+    package var isWrite: Bool {
+        switch self {
+        case .append, .advanceCursor, .createConversation, .changeMembership: true
+        case .openChats, .readLogs, .readHistory, .readRange, .head, .listConversations,
+            .listMembers:
+            false
+        }
+    }
+
+    /// What it costs in the lane's queue, roughly, in bytes.
+    package var approximateBytes: Int {
+        switch self {
+        case .append(let append): 256 + append.message.encryptedContent.count
+        case .createConversation(let create): 256 + 64 * create.members.count
+        case .changeMembership(let change): 256 + 64 * change.users.count
+        case .openChats(let open): 128 + 64 * open.chats.count
+        case .readLogs(let read): 128 + 64 * read.chats.count
+        default: 256
+        }
+    }
+}
+
+/// In the transaction: lock the chat → authorise → look up (author, clientMessageID) → take the seq →
+/// insert.
+/// Outcomes: `.appended`, `.duplicate`, or `.refused` with `.notFound` (no such chat, or the author
+/// is not a member: the two are not told apart), `.idempotencyConflict`.
+package struct AppendMessage: Sendable {
+    package var id: MessageID
+    package var chat: ChatID
+    package var author: UserID
+    package var device: DeviceID
+    package var clientMessageID: String?
+    package var createdAt: WallTime
+    package var message: Message
+
+    package init(
+        id: MessageID, chat: ChatID, author: UserID, device: DeviceID, clientMessageID: String?,
+        createdAt: WallTime, message: Message
+    ) {
+        self.id = id
+        self.chat = chat
+        self.author = author
+        self.device = device
+        self.clientMessageID = clientMessageID
+        self.createdAt = createdAt
+        self.message = message
+    }
+}
+
+/// Where a cursor is to be set: at a seq, or at the entry of an id.
+package enum LogPosition: Hashable, Sendable {
+    case seq(Seq)
+    case entry(MessageID)
+}
+
+/// Raises a device's watermarks. Lower or equal positions change nothing. A read position raises the
+/// delivered one too (what was read was delivered). A position beyond the log's end is refused with
+/// `.invalidPosition`, an unknown entry with `.notFound`; nothing of the operation is then applied.
+/// Outcome: `.cursor`.
+package struct AdvanceCursor: Sendable {
+    package var chat: ChatID
+    package var user: UserID
+    package var device: DeviceID
+    package var delivered: LogPosition?
+    package var read: LogPosition?
+    /// The read watermark is not to be shown to others.
+    package var isReadPrivate: Bool
+    package var at: WallTime
+
+    package init(
+        chat: ChatID, user: UserID, device: DeviceID, delivered: LogPosition?, read: LogPosition?,
+        isReadPrivate: Bool, at: WallTime
+    ) {
+        self.chat = chat
+        self.user = user
+        self.device = device
+        self.delivered = delivered
+        self.read = read
+        self.isReadPrivate = isReadPrivate
+        self.at = at
+    }
+}
+
+/// The creator becomes owner, the others members (of a direct chat both are owners). A direct chat that the pair
+/// already has, in whatever order it was named, is answered with `.conversation(existing, created: false)`.
+/// An id that is taken is `.refused(.alreadyExists)`, unless the same creator repeats the same request: then `created: true` again.
+/// Creation makes no log entry: the first message has seq 1.
+package struct CreateConversation: Sendable {
+    package var id: ChatID
+    package var kind: ConversationKind
+    package var name: String?
+    package var creator: UserID
+    /// All members, the creator among them, without repeats.
+    package var members: [UserID]
+    package var createdAt: WallTime
+
+    package init(
+        id: ChatID, kind: ConversationKind, name: String?, creator: UserID, members: [UserID],
+        createdAt: WallTime
+    ) {
+        self.id = id
+        self.kind = kind
+        self.name = name
+        self.creator = creator
+        self.members = members
+        self.createdAt = createdAt
+    }
+}
+
+/// Adds or removes members, one log entry each, in the order given; `entryIDs` names the entries, one a user.
+/// Adding needs owner or admin; removing needs a role above the removed one's; leaving (kind `.left`, the
+/// user being the author) needs membership. A direct chat's members never change (`.forbidden`).
+/// Adding someone who is a member, or removing someone who is not, makes no entry and is no error.
+/// A chat with too many members refuses all (`.tooManyMembers`).
+/// When the last owner leaves, the longest-standing admin, else member, becomes owner.
+/// Outcome: `.membership(entries)`, or `.refused` with `.notFound` (the author is not a member),
+/// `.forbidden`, `.tooManyMembers`.
+package struct ChangeMembership: Sendable {
+    package var chat: ChatID
+    package var author: UserID
+    package var device: DeviceID
+    package var kind: MembershipChange.Kind
+    package var users: [UserID]
+    package var entryIDs: [MessageID]
+    package var maximumMembers: Int
+    package var at: WallTime
+
+    package init(
+        chat: ChatID, author: UserID, device: DeviceID, kind: MembershipChange.Kind,
+        users: [UserID], entryIDs: [MessageID], maximumMembers: Int, at: WallTime
+    ) {
+        self.chat = chat
+        self.author = author
+        self.device = device
+        self.kind = kind
+        self.users = users
+        self.entryIDs = entryIDs
+        self.maximumMembers = maximumMembers
+        self.at = at
+    }
+}
+
+/// What a user may see of some chats, at one point of their logs. Outcome: `.opened`, one `OpenedChat` a chat,
+/// in the order asked.
+package struct OpenChats: Sendable {
+    package var user: UserID
+    package var chats: [ChatID]
+
+    package init(user: UserID, chats: [ChatID]) {
+        self.user = user
+        self.chats = chats
+    }
+}
+
+package struct OpenedChat: Hashable, Sendable {
+    package enum Access: Hashable, Sendable {
+        case member
+        /// Was a member; may read up to and including the entry that ended it.
+        case former(lastVisible: Seq)
+        /// Never a member, or there is no such chat: not told apart.
+        case none
+    }
+
+    package var chat: ChatID
+    package var access: Access
+    package var lastSeq: Seq
+    package var readSeq: Seq
+    package var memberCount: Int
+
+    package init(chat: ChatID, access: Access, lastSeq: Seq, readSeq: Seq, memberCount: Int) {
+        self.chat = chat
+        self.access = access
+        self.lastSeq = lastSeq
+        self.readSeq = readSeq
+        self.memberCount = memberCount
+    }
+}
+
+/// Entries after a position, ascending, for each chat: what the user may see of them (the periods of
+/// membership, their ends included). Stops when `maximumEntries` or `maximumBytes` is reached over all chats, but
+/// gives at least one entry where there is one. Outcome: `.logs`, one `LogPage` a chat, in the order asked.
+package struct ReadLogs: Sendable {
+    package struct From: Hashable, Sendable {
+        package var chat: ChatID
+        package var after: Seq
+        package init(chat: ChatID, after: Seq) {
+            self.chat = chat
+            self.after = after
+        }
+    }
+
+    package var user: UserID
+    package var chats: [From]
+    package var maximumEntries: Int
+    package var maximumBytes: Int
+
+    package init(user: UserID, chats: [From], maximumEntries: Int, maximumBytes: Int) {
+        self.user = user
+        self.chats = chats
+        self.maximumEntries = maximumEntries
+        self.maximumBytes = maximumBytes
+    }
+}
+
+package struct LogPage: Sendable {
+    package var chat: ChatID
+    package var access: OpenedChat.Access
+    package var entries: [LogEntry]
+    /// The log is read up to here: the last entry given where `isComplete` is false, the log's end
+    /// otherwise (for a former member, the last entry they may see).
+    package var readThrough: Seq
+    package var isComplete: Bool
+
+    package init(
+        chat: ChatID, access: OpenedChat.Access, entries: [LogEntry], readThrough: Seq,
+        isComplete: Bool
+    ) {
+        self.chat = chat
+        self.access = access
+        self.entries = entries
+        self.readThrough = readThrough
+        self.isComplete = isComplete
+    }
+}
+
+/// One page of history for the HTTP API: for present members only.
+/// Outcome: `.history(LogPage)`, or `.refused(.notFound)`.
+package struct ReadHistory: Sendable {
+    package var chat: ChatID
+    package var user: UserID
+    package var after: Seq
+    package var limit: Int
+
+    package init(chat: ChatID, user: UserID, after: Seq, limit: Int) {
+        self.chat = chat
+        self.user = user
+        self.after = after
+        self.limit = limit
+    }
+}
+
+/// Entries (after, through] of a chat, whoever may see them: the gateway's own repair of a hole.
+/// Bounded by `maximumEntries`, ascending. Outcome: `.range([LogEntry])`.
+package struct ReadRange: Sendable {
+    package var chat: ChatID
+    package var after: Seq
+    package var maximumEntries: Int
+
+    package init(chat: ChatID, after: Seq, maximumEntries: Int) {
+        self.chat = chat
+        self.after = after
+        self.maximumEntries = maximumEntries
+    }
+}
+
+/// What became of an operation.
+package enum Outcome: Sendable {
+    case appended(LogEntry)
+    /// The first send's place. No new entry.
+    case duplicate(id: MessageID, seq: Seq, createdAt: WallTime)
+    /// The user-level watermarks that moved, if any; and the device's position now.
+    case cursor(Receipt?, delivered: Seq, read: Seq)
+    case conversation(Conversation, created: Bool)
+    case membership([LogEntry])
+
+    case opened([OpenedChat])
+    case logs([LogPage])
+    case history(LogPage)
+    case range([LogEntry])
+    /// The last seq of the chat; 0 where there is no such chat.
+    case head(Seq)
+    case conversations([Conversation])
+    case members([Member])
+
+    case refused(Refusal)
+}
+
+/// Why the store's decision was no. Nothing of the operation was applied.
+package enum Refusal: Hashable, Sendable {
+    case notFound
+    case forbidden
+    case alreadyExists
+    case idempotencyConflict
+    case invalidPosition
+    case tooManyMembers
+}
