@@ -10,7 +10,7 @@ package struct Identifier: Hashable, Sendable {
 
     /// The usual 36-character lower-case form.
     package var text: String {
-        String(unsafeUninitializedCapacity: 36) { buffer in
+        unsafe String(unsafeUninitializedCapacity: 36) { buffer in
             var out = 0
             for index in 0..<32 {
                 if index == 8 || index == 12 || index == 16 || index == 20 {

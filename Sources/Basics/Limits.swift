@@ -64,7 +64,7 @@ package struct Limits: Sendable, Equatable {
 
     package struct Entry: Sendable {
         package let name: String
-        package let field: WritableKeyPath<Limits, Int> & Sendable
+        package let field: any WritableKeyPath<Limits, Int> & Sendable
         package let unit: String
         package let range: ClosedRange<Int>
         package let canBeOff: Bool
@@ -93,7 +93,7 @@ package struct Limits: Sendable, Equatable {
 
     package static let catalogue: [Entry] = {
         func e(
-            _ name: String, _ field: WritableKeyPath<Limits, Int> & Sendable, _ unit: String,
+            _ name: String, _ field: any WritableKeyPath<Limits, Int> & Sendable, _ unit: String,
             _ range: ClosedRange<Int>, off: Bool = false, _ reason: String
         ) -> Entry {
             Entry(

@@ -26,6 +26,8 @@ package struct Publication: Sendable {
         case typing(Typing)
         /// A bench room's text, relayed as it came.
         case text([UInt8])
+        /// To a user's own channel: they are in a chat now; what comes after `since` is news to them.
+        case joined(ChatID, since: Seq)
     }
 
     /// The chat's id, or a bench room's name.
@@ -42,7 +44,7 @@ package struct Publication: Sendable {
     /// Whether it may be dropped under pressure: nothing durable depends on it.
     package var isEphemeral: Bool {
         switch content {
-        case .entry, .receipt: false
+        case .entry, .receipt, .joined: false
         case .typing, .text: true
         }
     }
@@ -51,7 +53,7 @@ package struct Publication: Sendable {
         switch content {
         case .entry(let entry): entry.approximateBytes
         case .text(let bytes): 64 + bytes.count
-        case .receipt, .typing: 128
+        case .receipt, .typing, .joined: 128
         }
     }
 }
@@ -59,6 +61,8 @@ package struct Publication: Sendable {
 /// What can be followed. Bench rooms live beside chats, never among them.
 package enum Channel: Hashable, Sendable {
     case chat(ChatID)
+    /// What concerns a user in any chat.
+    case user(UserID)
     case room(String)
 
     /// Which of `shards` shards of an instance is the channel's home.
@@ -66,6 +70,7 @@ package enum Channel: Hashable, Sendable {
         guard shards > 1 else { return 0 }
         let name = switch self {
         case .chat(let chat): chat.text
+        case .user(let user): user.text
         case .room(let room): room
         }
         return Int(stableHash(name) % UInt64(shards))
@@ -78,8 +83,12 @@ package enum Channel: Hashable, Sendable {
 /// reorder those of different shards); what is durable is repaired from the store by the home shard, so
 /// correctness rests on nothing that a bus promises.
 ///
-/// `publish` is called by a shard, on its own thread, with all publications of a tick. Deliveries go to the mailbox
-/// of each channel's home shard in this instance, and in every other one that has interest.
+/// `publish` is called by a shard, on its own thread, with all publications of a tick that concern others: what is
+/// homed at the publishing shard it has applied itself. Deliveries go to the mailbox of each channel's
+/// home shard, never back to `shard`.
 package protocol Bus: AnyObject, Sendable {
+    /// Whether publications leave the instance: then the bus gets also those homed at the publishing shard.
+    var reachesOtherInstances: Bool { get }
+
     func publish(_ publications: [Publication], from shard: Int)
 }

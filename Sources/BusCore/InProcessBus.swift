@@ -12,16 +12,14 @@ package final class InProcessBus: Bus {
         self.deliver = deliver
     }
 
+    package var reachesOtherInstances: Bool { false }
+
     package func publish(_ publications: [Publication], from shard: Int) {
-        guard shards > 1 else {
-            deliver(0, publications)
-            return
-        }
         var batches = [[Publication]](repeating: [], count: shards)
         for publication in publications {
             batches[publication.channel.home(of: shards)].append(publication)
         }
-        for (home, batch) in batches.enumerated() where !batch.isEmpty {
+        for (home, batch) in batches.enumerated() where home != shard && !batch.isEmpty {
             deliver(home, batch)
         }
     }

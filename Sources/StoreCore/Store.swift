@@ -58,4 +58,8 @@ package struct StoreFailure: Error, Hashable, Sendable {
 /// the store lives on, perhaps before `submit` returns.
 package protocol Store: AnyObject {
     func submit(_ batch: Batch, completion: @escaping (BatchResult) -> Void)
+
+    /// Whether the store takes durable writes now, found out by making one that means nothing. nil is yes.
+    /// Called only while no batch is in flight.
+    func probe(completion: @escaping (StoreFailure?) -> Void)
 }

@@ -1,0 +1,61 @@
+#ifndef MARTLET_CLINUX_H
+#define MARTLET_CLINUX_H
+
+/* What Swift's Glibc module does not have: epoll, eventfd, and the calls behind _GNU_SOURCE. Each
+ * function makes one system call and returns its result, or -errno. */
+
+#include <stdint.h>
+#include <sys/uio.h>
+
+/* As struct epoll_event, which is packed on x86-64 and therefore imported badly. */
+struct martlet_epoll_event {
+    uint32_t events;
+    uint64_t data;
+};
+
+enum {
+    MARTLET_EPOLLIN = 0x001,
+    MARTLET_EPOLLOUT = 0x004,
+    MARTLET_EPOLLERR = 0x008,
+    MARTLET_EPOLLHUP = 0x010,
+    MARTLET_EPOLLRDHUP = 0x2000,
+};
+
+int martlet_epoll_create(void);
+int martlet_epoll_add(int epoll, int fd, uint32_t events, uint64_t data);
+int martlet_epoll_modify(int epoll, int fd, uint32_t events, uint64_t data);
+int martlet_epoll_remove(int epoll, int fd);
+/* Waits at most timeout_ms (-1: without end). At most 512 events. */
+int martlet_epoll_wait(int epoll, struct martlet_epoll_event *events, int capacity, int timeout_ms);
+
+int martlet_eventfd(void);
+int martlet_eventfd_signal(int fd);
+int martlet_eventfd_clear(int fd);
+
+/* A listening, non-blocking TCP socket. address is dotted or IPv6 text; port 0 chooses one.
+ * shared: SO_REUSEPORT, one such socket a shard. */
+int martlet_listen(const char *address, uint16_t port, int shared, int backlog);
+/* The port that a socket is bound to. */
+int martlet_local_port(int fd);
+/* Accepts one connection, non-blocking, close-on-exec, TCP_NODELAY. address gets the peer's
+ * IPv6 (v4-mapped) address, 16 bytes. */
+int martlet_accept(int fd, uint8_t address[16]);
+int64_t martlet_receive(int fd, void *buffer, uint64_t count);
+int64_t martlet_send(int fd, const void *buffer, uint64_t count);
+int64_t martlet_write_vector(int fd, const struct iovec *vectors, int count);
+int martlet_shutdown_send(int fd);
+int martlet_close(int fd);
+/* Raises the soft limit of open files to the hard one. Returns it. */
+int64_t martlet_raise_file_limit(void);
+/* Blocks SIGTERM, SIGINT in this thread and those it makes; returns a signalfd for them.
+ * SIGPIPE is ignored. */
+int martlet_signalfd(void);
+/* The next signal, 0 where none is pending. */
+int martlet_signalfd_next(int fd);
+/* Names the calling thread; the kernel keeps 15 bytes. */
+void martlet_name_thread(const char *name);
+/* CLOCK_MONOTONIC and CLOCK_REALTIME in nanoseconds. */
+uint64_t martlet_monotonic_ns(void);
+int64_t martlet_realtime_ms(void);
+
+#endif

@@ -1,0 +1,57 @@
+import Basics
+import BusCore
+import Domain
+
+/// A join, a resume, or the beginning of a legacy session: brings one connection from what it knows
+/// to live, without a hole or a repeat.
+///
+///     watching (the homes are told) ─► opening (who may, how far) ─► ack
+///        ─► replaying (pages of the store, as fast as the reader takes them) ─► caughtUp ─► live
+///
+/// The order is what makes it right: follow first, then read. What is committed after the read arrives
+/// as a delivery and is kept by the topic (`recent`); what is committed before it is in the read.
+final class CatchUp {
+    enum Kind {
+        case join(RequestID?)
+        case resume(RequestID?)
+        case leave(RequestID?)
+        /// A legacy session follows all of the user's chats, unasked.
+        case followAll
+        /// A legacy session was brought into a chat.
+        case broughtIn
+    }
+
+    struct Chat {
+        let id: ChatID
+        /// What the client has; nil where nothing is to be replayed.
+        let since: Seq?
+        var topic: Topic?
+        var access = OpenedChat.Access.none
+        var lastSeq: Seq = 0
+        var readSeq: Seq = 0
+        var memberCount = 0
+        /// Everything up to here has been sent, or was not asked for.
+        var sentThrough: Seq = 0
+        var isComplete = false
+
+        var isMember: Bool { access == .member }
+    }
+
+    let kind: Kind
+    var chats: [Chat]
+    var topicsAwaited = 0
+    /// Waits for the outbox to drain.
+    var isPaused = false
+    var hasStarted = false
+    var hasReplayed = false
+
+    init(kind: Kind, chats: [Chat]) {
+        self.kind = kind
+        self.chats = chats
+    }
+
+    /// One page for one connection; the next one is read when this one has mostly gone.
+    static let pageEntries = 256
+    static let pageBytes = 256_000
+    static let maximumQueued = 64
+}

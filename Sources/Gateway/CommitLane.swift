@@ -1,0 +1,149 @@
+import Basics
+import Domain
+import StoreCore
+
+/// Gathers the operations of all shards into batches, one in flight while the next one grows: there
+/// is no timer, load makes batches.
+///
+/// Sans-I/O: the owner hands in what the shards submit, takes a batch, gives it to the store, and
+/// hands the result back; the answers go to the shards' mailboxes. One value, one thread.
+///
+///     idle ── operations ──► in flight ── committed / not stored ──► answers ──► idle
+///                               │  ▲
+///                             unknown (again, attempt + 1; after 10 s the waiting are told)
+///
+/// Within a chat operations apply in the order of arrival, because batches are taken from the front
+/// of one queue and applied in order.
+package struct CommitLane {
+    package enum Health: Sendable, Equatable {
+        case working
+        /// The last batch was not stored.
+        case failing(StoreFailure)
+    }
+
+    private let limits: Limits
+    private var waiting: [LaneItem] = []
+    private var waitingStart = 0
+    private var waitingBytes = 0
+    private var inFlight: [LaneItem] = []
+    private var attempt = 0
+    private var submittedAt = Instant.start
+    private var isSubmitted = false
+    /// Those who wait for the batch in flight have been told that its fate is unknown.
+    private var hasGivenUp = false
+    package private(set) var health: Health = .working
+
+    package init(limits: Limits) { self.limits = limits }
+
+    package var queuedOperations: Int { waiting.count - waitingStart }
+    /// A batch's fate is being found out. What is not yet submitted is refused meanwhile, because that is
+    /// certain, and quicker than waiting behind it.
+    package var isResolving: Bool { attempt > 1 || (attempt == 1 && !isSubmitted) }
+    package var isIdle: Bool { inFlight.isEmpty && queuedOperations == 0 }
+
+    /// Takes an operation in; false where the queue is full: it is then refused, and had no effect.
+    package mutating func enqueue(_ item: LaneItem) -> Bool {
+        let bytes = item.operation.approximateBytes
+        guard !isResolving, queuedOperations < limits.laneOperations,
+            waitingBytes + bytes <= limits.laneBytes
+        else { return false }
+        waiting.append(item)
+        waitingBytes += bytes
+        return true
+    }
+
+    /// The batch to submit now; nil while one is with the store, or where there is nothing to do.
+    package mutating func nextBatch(now: Instant) -> Batch? {
+        guard !isSubmitted else { return nil }
+        if inFlight.isEmpty {
+            guard queuedOperations > 0 else { return nil }
+            fill()
+            attempt = 0
+            submittedAt = now
+            hasGivenUp = false
+        }
+        attempt += 1
+        isSubmitted = true
+        return Batch(operations: inFlight.map(\.operation), attempt: attempt)
+    }
+
+    private mutating func fill() {
+        var bytes = 0
+        var end = waitingStart
+        while end < waiting.count, end - waitingStart < limits.batchOperations {
+            let size = waiting[end].operation.approximateBytes
+            if end > waitingStart, bytes + size > limits.batchBytes { break }
+            bytes += size
+            end += 1
+        }
+        inFlight = Array(waiting[waitingStart..<end])
+        waitingBytes -= bytes
+        waitingStart = end
+        if waitingStart == waiting.count {
+            waiting.removeAll(keepingCapacity: waiting.count <= 4_096)
+            waitingStart = 0
+        } else if waitingStart > 4_096 {
+            waiting.removeFirst(waitingStart)
+            waitingStart = 0
+        }
+    }
+
+    /// The store has answered. Returns what the shards are to be told, in the order of the batch.
+    package mutating func complete(
+        _ result: BatchResult, now: Instant
+    ) -> [(shard: Int, answer: LaneAnswer)] {
+        invariant(isSubmitted, "the store answered a batch that was not submitted")
+        isSubmitted = false
+        switch result {
+        case .committed(let outcomes):
+            invariant(
+                outcomes.count == inFlight.count,
+                "\(outcomes.count) outcomes for \(inFlight.count) operations")
+            health = .working
+            return answerAll { .outcome(outcomes[$0]) }
+        case .notStored(let failure):
+            health = .failing(failure)
+            return answerAll { _ in .notStored }
+        case .unknown(let failure):
+            health = .failing(failure)
+            var answers = refuseWaiting()
+            if !hasGivenUp, now.milliseconds(since: submittedAt) >= limits.unknownCommitMs {
+                // The batch stays: its entries may be in the log, and then the chats must hear of
+                // them.
+                hasGivenUp = true
+                answers += inFlight.map {
+                    ($0.shard, LaneAnswer(ticket: $0.ticket, result: .unknown))
+                }
+            }
+            return answers
+        }
+    }
+
+    /// The store was asked, with nothing to store, whether it works.
+    package mutating func probed(_ failure: StoreFailure?) {
+        health = failure.map { .failing($0) } ?? .working
+    }
+
+    private mutating func refuseWaiting() -> [(shard: Int, answer: LaneAnswer)] {
+        let refused = waiting[waitingStart...].map {
+            ($0.shard, LaneAnswer(ticket: $0.ticket, result: .notStored))
+        }
+        waiting.removeAll(keepingCapacity: false)
+        waitingStart = 0
+        waitingBytes = 0
+        return refused
+    }
+
+    private mutating func answerAll(
+        _ result: (Int) -> LaneAnswer.Result
+    ) -> [(shard: Int, answer: LaneAnswer)] {
+        var answers: [(shard: Int, answer: LaneAnswer)] = []
+        answers.reserveCapacity(inFlight.count)
+        for (index, item) in inFlight.enumerated() {
+            answers.append((item.shard, LaneAnswer(ticket: item.ticket, result: result(index))))
+        }
+        inFlight.removeAll(keepingCapacity: true)
+        attempt = 0
+        return answers
+    }
+}

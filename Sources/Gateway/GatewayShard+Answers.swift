@@ -1,0 +1,164 @@
+import Basics
+import BusCore
+import Domain
+import StoreCore
+import Wire
+
+/// What the store's answers set off: commit, then ack, then publish.
+extension GatewayShard {
+    func receive(_ answer: LaneAnswer) {
+        guard let work = pendingWork[answer.ticket] else { return }
+        if case .unknown = answer.result {
+            // The batch is still being resolved: if it was committed, the chats must hear of it then.
+            tellUnknown(work)
+            return
+        }
+        pendingWork[answer.ticket] = nil
+        switch work {
+        case .send(let key, let id, let chat, let clientMessageID):
+            sent(key, id, chat, clientMessageID, answer.result)
+        case .cursor(let waiter, let origin):
+            cursorMoved(waiter, origin: origin, answer.result)
+        case .typing(let key, let id, let chat, let isTyping):
+            mayType(key, id, chat, isTyping, answer.result)
+        case .catchUpList(let key): listed(key, answer.result)
+        case .catchUpOpen(let key): opened(key, answer.result)
+        case .catchUpRead(let key): pageRead(key, answer.result)
+        case .head(let chat):
+            guard case .outcome(.head(let seq)) = answer.result else {
+                homes.headFailed(chat)
+                startChatTimer(ChatTimer(chat: chat, retriesHead: true), inMs: 500)
+                return
+            }
+            var effects: [HomeDirectory.Effect] = []
+            homes.headRead(chat, head: seq, effects: &effects)
+            carryOut(effects)
+        case .range(let chat):
+            var effects: [HomeDirectory.Effect] = []
+            if case .outcome(.range(let entries)) = answer.result {
+                homes.rangeRead(chat, entries, effects: &effects)
+            } else {
+                homes.readFailed(chat, effects: &effects)
+            }
+            carryOut(effects)
+        case .http(let key, let work):
+            answered(key, work, answer.result)
+        }
+    }
+
+    /// P5: nobody can say whether it was stored, so nothing is said: the connection ends, and the
+    /// client resends under the same id.
+    private func tellUnknown(_ work: PendingWork) {
+        let key: ConnectionKey
+        switch work {
+        case .send(let sender, _, _, _), .typing(let sender, _, _, _), .catchUpList(let sender),
+            .catchUpOpen(let sender), .catchUpRead(let sender), .http(let sender, _):
+            key = sender
+        case .cursor(let waiter, _):
+            guard let waiter else { return }
+            key = waiter.connection
+        case .head, .range:
+            return
+        }
+        guard let connection = connection(key) else { return }
+        if connection.phase == .http {
+            close(connection)
+        } else {
+            disconnect(connection, .commitUnknown)
+        }
+    }
+
+    private func sent(
+        _ key: ConnectionKey, _ id: RequestID?, _ chat: ChatID, _ clientMessageID: String?,
+        _ result: LaneAnswer.Result
+    ) {
+        let completion = completion(of: result) { Core.completeSend($0, chat: chat) }
+        switch completion.reply {
+        case .sent(_, _, _, _, let isDuplicate):
+            counters[isDuplicate ? .sendsDuplicate : .sendsAccepted] += 1
+        case .refused:
+            counters[.sendsRefused] += 1
+        case .cursor, .done:
+            break
+        }
+        if let connection = connection(key), connection.session != nil {
+            reply(connection, id, .send, completion.reply)
+            if id == nil, case .sent(let message, let chat, let seq, _, _) = completion.reply {
+                send(
+                    connection,
+                    EventEncoder.messageStored(
+                        id: message, clientMessageID: clientMessageID, chat: chat, seq: seq))
+            }
+        }
+        announce(completion.announcements, from: key)
+    }
+
+    /// A batch that was certainly not stored is refused; what was is the core's to judge.
+    func completion(
+        of result: LaneAnswer.Result, _ complete: (Outcome) -> Completion = Core.complete
+    ) -> Completion {
+        guard case .outcome(let outcome) = result else {
+            return Completion(reply: .refused(.storeUnavailable), announcements: [])
+        }
+        return complete(outcome)
+    }
+
+    func announce(_ announcements: [Announcement], from key: ConnectionKey?) {
+        for announcement in announcements {
+            switch announcement {
+            case .entry(let entry):
+                if configuration.planted.contains(.publishBeforeCommit),
+                    case .message = entry.body
+                {
+                    continue
+                }
+                publish(.chat(entry.chat), .entry(entry), from: key)
+                if case .membership(let change) = entry.body, !change.endsMembership {
+                    publish(
+                        .user(change.user), .joined(entry.chat, since: entry.seq - 1), from: nil)
+                }
+            case .receipt(let receipt):
+                publish(.chat(receipt.chat), .receipt(receipt), from: key)
+            }
+        }
+    }
+
+    private func cursorMoved(
+        _ waiter: CursorWaiter?, origin: UInt64, _ result: LaneAnswer.Result
+    ) {
+        let completion = completion(of: result)
+        if let waiter, let connection = connection(waiter.connection), connection.session != nil {
+            reply(connection, waiter.id, waiter.name, completion.reply)
+        } else if case .refused(let error) = completion.reply,
+            let connection = connection(ConnectionKey(packed: origin)), connection.session != nil
+        {
+            reply(connection, nil, .acknowledge, .refused(error))
+        }
+        announce(completion.announcements, from: ConnectionKey(packed: origin))
+    }
+
+    private func mayType(
+        _ key: ConnectionKey, _ id: RequestID?, _ chat: ChatID, _ isTyping: Bool,
+        _ result: LaneAnswer.Result
+    ) {
+        guard let connection = connection(key), let session = connection.session else { return }
+        guard case .outcome(.opened(let opened)) = result, let open = opened.first else {
+            reply(connection, id, .type, .refused(.storeUnavailable))
+            return
+        }
+        guard open.access == .member else {
+            reply(connection, id, .type, .refused(CommandError(Refusal.notFound)))
+            return
+        }
+        setTyping(isTyping, in: chat, memberCount: open.memberCount, id, connection, session)
+    }
+
+    /// The node ends: no new work, and a close that tells the client when to come back.
+    func beginDraining() {
+        isDraining = true
+        for connection in connections {
+            guard let connection, connection.isWebSocket else { continue }
+            disconnect(connection, .draining)
+        }
+    }
+}

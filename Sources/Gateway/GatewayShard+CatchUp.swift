@@ -1,0 +1,381 @@
+import Basics
+import BusCore
+import Domain
+import Wire
+
+/// Joining, leaving and resuming: see `CatchUp` for the order and why it is right.
+extension GatewayShard {
+    // MARK: Queueing
+
+    func enqueue(
+        _ job: CatchUp, _ frame: DecodedFrame, _ connection: Connection, _ session: Session
+    ) {
+        guard session.jobs.count < CatchUp.maximumQueued else {
+            limit(connection, session, frame, retryAfterMs: 1_000)
+            return
+        }
+        enqueue(job, connection, session)
+    }
+
+    private func enqueue(_ job: CatchUp, _ connection: Connection, _ session: Session) {
+        session.jobs.append(job)
+        if session.jobs.count == 1 { start(connection, session) }
+    }
+
+    /// A legacy session follows all of its user's chats, those of today and those to come.
+    func followAll(_ connection: Connection, _ session: Session) {
+        enqueue(CatchUp(kind: .followAll, chats: []), connection, session)
+    }
+
+    /// The user has been brought into a chat: a legacy connection follows it at once.
+    func broughtIn(_ connection: Connection, to chat: ChatID, since: Seq) {
+        guard let session = connection.session,
+            followedTopic(.chat(chat), by: connection) == nil
+        else { return }
+        enqueue(
+            CatchUp(kind: .broughtIn, chats: [CatchUp.Chat(id: chat, since: since)]), connection,
+            session)
+    }
+
+    private func start(_ connection: Connection, _ session: Session) {
+        while let job = session.jobs.first, !job.hasStarted {
+            job.hasStarted = true
+            switch job.kind {
+            case .leave(let id):
+                leave(job.chats[0].id, connection, session)
+                session.jobs.removeFirst()
+                reply(connection, id, .leave, .done)
+            case .followAll:
+                // First the channel on which news of new chats comes, then the list.
+                let topic = topic(for: .user(session.actor.user))
+                if followedTopic(topic.channel, by: connection) == nil {
+                    subscribe(connection, to: topic, deliveredSeq: 0)
+                }
+                if topic.isFollowing {
+                    list(connection, session)
+                } else {
+                    topic.waitingForHome.append(connection.key)
+                    job.topicsAwaited = 1
+                }
+                return
+            case .join, .resume, .broughtIn:
+                follow(job, connection, session)
+                return
+            }
+        }
+    }
+
+    private func leave(_ chat: ChatID, _ connection: Connection, _ session: Session) {
+        if session.typing.set(chat, isTyping: false, now: now.instant) {
+            publishTyping(chat, session, isTyping: false, connection)
+        }
+        guard let topic = followedTopic(.chat(chat), by: connection) else { return }
+        unsubscribe(connection, from: topic)
+        releaseIfUnused(topic)
+    }
+
+    private func list(_ connection: Connection, _ session: Session) {
+        submit(.listConversations(session.actor.user), .catchUpList(connection.key))
+    }
+
+    func listed(_ key: ConnectionKey, _ result: LaneAnswer.Result) {
+        guard let connection = connection(key), let session = connection.session,
+            let job = session.jobs.first
+        else { return }
+        guard case .outcome(.conversations(let conversations)) = result else {
+            finishFailed(job, connection, session)
+            return
+        }
+        job.chats = conversations.map { CatchUp.Chat(id: $0.id, since: nil) }
+        follow(job, connection, session)
+    }
+
+    // MARK: Watching
+
+    private func follow(_ job: CatchUp, _ connection: Connection, _ session: Session) {
+        for index in job.chats.indices {
+            let topic = topic(for: .chat(job.chats[index].id))
+            job.chats[index].topic = topic
+            topic.pins += 1
+            if !topic.isFollowing {
+                topic.waitingForHome.append(connection.key)
+                job.topicsAwaited += 1
+            }
+        }
+        if job.topicsAwaited == 0 { openChats(job, connection, session) }
+    }
+
+    /// A topic that a catch-up of this connection waited for is followed now.
+    func topicIsFollowed(_ key: ConnectionKey) {
+        guard let connection = connection(key), let session = connection.session,
+            let job = session.jobs.first, job.topicsAwaited > 0
+        else { return }
+        job.topicsAwaited -= 1
+        guard job.topicsAwaited == 0 else { return }
+        if case .followAll = job.kind, job.chats.isEmpty {
+            list(connection, session)
+        } else {
+            openChats(job, connection, session)
+        }
+    }
+
+    // MARK: Opening
+
+    private func openChats(_ job: CatchUp, _ connection: Connection, _ session: Session) {
+        submit(
+            .openChats(OpenChats(user: session.actor.user, chats: job.chats.map(\.id))),
+            .catchUpOpen(connection.key))
+    }
+
+    func opened(_ key: ConnectionKey, _ result: LaneAnswer.Result) {
+        guard let connection = connection(key), let session = connection.session,
+            let job = session.jobs.first
+        else { return }
+        guard case .outcome(.opened(let opened)) = result, opened.count == job.chats.count else {
+            finishFailed(job, connection, session)
+            return
+        }
+        for (index, open) in opened.enumerated() {
+            place(open, in: &job.chats[index], of: job, connection)
+        }
+        guard acknowledge(job, connection) else {
+            finish(job, connection, session)
+            return
+        }
+        advance(job, connection, session)
+    }
+
+    /// Where the replay of a chat starts, now that it is known who may see what.
+    private func place(
+        _ open: OpenedChat, in chat: inout CatchUp.Chat, of job: CatchUp,
+        _ connection: Connection
+    ) {
+        chat.access = open.access
+        chat.lastSeq = open.lastSeq
+        chat.readSeq = open.readSeq
+        chat.memberCount = open.memberCount
+        var known = chat.since
+        // Joined already: go on from what it has been given, without a hole.
+        if let topic = chat.topic, let delivered = unsubscribe(connection, from: topic),
+            known == nil
+        {
+            known = delivered
+        }
+        switch open.access {
+        case .member:
+            chat.sentThrough = min(known ?? open.lastSeq, open.lastSeq)
+            chat.isComplete = chat.sentThrough == open.lastSeq
+            chat.topic?.memberCount = open.memberCount
+        case .former(let lastVisible):
+            chat.lastSeq = lastVisible
+            // Whoever was a member when an entry was committed may still fetch it.
+            if case .resume = job.kind, let since = chat.since, since < lastVisible {
+                chat.sentThrough = since
+            } else {
+                chat.access = .none
+                chat.isComplete = true
+            }
+        case .none:
+            chat.isComplete = true
+        }
+    }
+
+    /// The answer, before anything is replayed. False where the whole job was refused.
+    private func acknowledge(_ job: CatchUp, _ connection: Connection) -> Bool {
+        let notFound = CommandError(Refusal.notFound)
+        switch job.kind {
+        case .join(let id):
+            let chat = job.chats[0]
+            guard chat.isMember else {
+                reply(connection, id, .join, .refused(notFound))
+                return false
+            }
+            guard let id else { return true }
+            send(
+                connection,
+                text: EventEncoder.ack(id, in: connection.dialect) { json in
+                    json.key("chatId")
+                    json.string(chat.id.text)
+                    json.key("lastSeq")
+                    json.integer(chat.lastSeq)
+                    json.key("readSeq")
+                    json.integer(chat.readSeq)
+                })
+        case .resume(let id):
+            guard let id else { return true }
+            send(connection, text: resumeAck(id, job, connection.dialect))
+        case .followAll, .broughtIn, .leave:
+            break
+        }
+        return true
+    }
+
+    private func resumeAck(_ id: RequestID, _ job: CatchUp, _ dialect: Dialect) -> [UInt8] {
+        EventEncoder.ack(id, in: dialect) { json in
+            json.key("chats")
+            json.beginObject()
+            for chat in job.chats where chat.access != .none {
+                json.key(named: chat.id.text)
+                json.beginObject()
+                json.key("lastSeq")
+                json.integer(chat.lastSeq)
+                json.key("readSeq")
+                json.integer(chat.readSeq)
+                json.endObject()
+            }
+            json.endObject()
+            json.key("refused")
+            json.beginObject()
+            for chat in job.chats where chat.access == .none {
+                json.key(named: chat.id.text)
+                json.string(ErrorCode.notFound.rawValue)
+            }
+            json.endObject()
+        }
+    }
+
+    // MARK: Replaying
+
+    /// Reads the next page, or ends where nothing is missing.
+    private func advance(_ job: CatchUp, _ connection: Connection, _ session: Session) {
+        takeFromRecent(job, connection)
+        let behind = job.chats.filter { !$0.isComplete }
+        guard !behind.isEmpty else {
+            goLive(job, connection, session)
+            return
+        }
+        guard connection.outbox.count < limits.outboxBytes / 4 else {
+            job.isPaused = true
+            return
+        }
+        submit(
+            .readLogs(
+                ReadLogs(
+                    user: session.actor.user,
+                    chats: behind.map { ReadLogs.From(chat: $0.id, after: $0.sentThrough) },
+                    maximumEntries: CatchUp.pageEntries, maximumBytes: CatchUp.pageBytes)),
+            .catchUpRead(connection.key))
+    }
+
+    func resumeCatchUp(_ key: ConnectionKey) {
+        guard let connection = connection(key), let session = connection.session,
+            let job = session.jobs.first, job.hasStarted, !job.isPaused
+        else { return }
+        advance(job, connection, session)
+    }
+
+    func pageRead(_ key: ConnectionKey, _ result: LaneAnswer.Result) {
+        guard let connection = connection(key), let session = connection.session,
+            let job = session.jobs.first
+        else { return }
+        guard case .outcome(.logs(let pages)) = result else {
+            finishFailed(job, connection, session)
+            return
+        }
+        for page in pages {
+            guard let index = job.chats.firstIndex(where: { $0.id == page.chat && !$0.isComplete })
+            else { continue }
+            for entry in page.entries where entry.seq > job.chats[index].sentThrough {
+                job.hasReplayed = true
+                counters[.replayedEntries] += 1
+                send(connection, EventEncoder.entry(entry))
+                // A reader that cannot take the replay is closed like any other slow one.
+                guard connection.session === session else { return }
+            }
+            job.chats[index].sentThrough = max(job.chats[index].sentThrough, page.readThrough)
+            job.chats[index].isComplete = page.isComplete
+            if job.chats[index].access != page.access { job.chats[index].access = page.access }
+            job.chats[index].lastSeq = max(job.chats[index].lastSeq, page.readThrough)
+        }
+        advance(job, connection, session)
+    }
+
+    /// What arrived as deliveries after the store was read.
+    private func takeFromRecent(_ job: CatchUp, _ connection: Connection) {
+        if configuration.planted.contains(.cursorWithoutContiguity) { return }
+        for index in job.chats.indices {
+            let chat = job.chats[index]
+            guard chat.isComplete, chat.isMember, let topic = chat.topic,
+                chat.sentThrough < topic.applied
+            else { continue }
+            guard let entries = topic.recentEntries(after: chat.sentThrough) else {
+                // More than is kept: from the store again.
+                job.chats[index].isComplete = false
+                continue
+            }
+            for delivery in entries {
+                deliver(delivery, to: connection)
+                guard let session = connection.session else { return }
+                job.chats[index].sentThrough = delivery.seq
+                if let membership = delivery.membership, membership.endsMembership,
+                    membership.user == session.actor.user
+                {
+                    job.chats[index].access = .former(lastVisible: delivery.seq)
+                    break
+                }
+            }
+        }
+    }
+
+    // MARK: Live
+
+    private func goLive(_ job: CatchUp, _ connection: Connection, _ session: Session) {
+        let asked = job.chats.filter { $0.since != nil && $0.access != .none }
+        let isAsked = switch job.kind {
+        case .join, .resume: true
+        case .followAll, .broughtIn, .leave: false
+        }
+        if isAsked, !asked.isEmpty {
+            send(
+                connection, EventEncoder.caughtUp(asked.map { ($0.id, $0.sentThrough) }))
+            guard connection.session === session else { return }
+        } else if case .resume = job.kind {
+            send(connection, EventEncoder.caughtUp([]))
+            guard connection.session === session else { return }
+        }
+        for chat in job.chats where chat.isMember {
+            guard let topic = chat.topic, followedTopic(topic.channel, by: connection) == nil
+            else { continue }
+            subscribe(
+                connection, to: topic, deliveredSeq: max(chat.sentThrough, topic.applied))
+        }
+        finish(job, connection, session)
+    }
+
+    private func finish(_ job: CatchUp, _ connection: Connection, _ session: Session) {
+        unpin(job)
+        guard connection.session === session, session.jobs.first === job else { return }
+        session.jobs.removeFirst()
+        if !session.jobs.isEmpty { start(connection, session) }
+    }
+
+    /// The store could not answer: nothing was replayed beyond what was sent, and the client is told
+    /// that it must ask again.
+    private func finishFailed(_ job: CatchUp, _ connection: Connection, _ session: Session) {
+        switch job.kind {
+        case .join(let id) where !job.hasReplayed:
+            reply(connection, id, .join, .refused(.storeUnavailable))
+        case .resume(let id) where !job.hasReplayed:
+            reply(connection, id, .resume, .refused(.storeUnavailable))
+        case .join, .resume, .followAll, .broughtIn, .leave:
+            // Part of it was told already, or the client never asked: it has to start again.
+            disconnect(connection, .commitUnknown)
+        }
+        finish(job, connection, session)
+    }
+
+    func abandonJobs(of session: Session) {
+        let jobs = session.jobs
+        session.jobs = []
+        for job in jobs where job.hasStarted { unpin(job) }
+    }
+
+    private func unpin(_ job: CatchUp) {
+        for index in job.chats.indices {
+            guard let topic = job.chats[index].topic else { continue }
+            job.chats[index].topic = nil
+            topic.pins -= 1
+            releaseIfUnused(topic)
+        }
+    }
+}

@@ -1,0 +1,418 @@
+import Basics
+import BusCore
+import Domain
+import Identity
+import WebSocket
+import Wire
+
+/// Work whose answer the store owes: what to do when it comes. The connection may be gone by then.
+enum PendingWork {
+    case send(ConnectionKey, RequestID?, ChatID, clientMessageID: String?)
+    case cursor(CursorWaiter?, origin: UInt64)
+    case typing(ConnectionKey, RequestID?, ChatID, isTyping: Bool)
+    case catchUpList(ConnectionKey)
+    case catchUpOpen(ConnectionKey)
+    case catchUpRead(ConnectionKey)
+    case head(ChatID)
+    case range(ChatID)
+    case http(ConnectionKey, HTTPWork)
+}
+
+/// Who wants to hear that a cursor was moved.
+struct CursorWaiter: Sendable {
+    var connection: ConnectionKey
+    var id: RequestID
+    var name: CommandName
+}
+
+/// What a client's frames mean: limits first, then the core's decision.
+extension GatewayShard {
+    func perform(_ frame: DecodedFrame, _ connection: Connection) {
+        let command: Command
+        switch frame.command {
+        case .success(let decoded): command = decoded
+        case .failure(let error):
+            if connection.session == nil {
+                disconnect(connection, .authExpected)
+                return
+            }
+            refuse(connection, error, frame)
+            if frame.isUnreadable { countBadInput(connection) }
+            return
+        }
+        guard let session = connection.session else {
+            guard case .authenticate(let token, let device) = command else {
+                disconnect(connection, .authExpected)
+                return
+            }
+            authenticate(connection, token: token, device: device, id: frame.id)
+            return
+        }
+        switch command {
+        case .authenticate(let token, _): renew(connection, session, token: token, id: frame.id)
+        case .send(let send): perform(send, frame, connection, session)
+        case .acknowledge(let chat, let seq):
+            moveCursor(
+                AdvanceCursor(
+                    chat: chat, user: session.actor.user, device: session.actor.device,
+                    delivered: .seq(seq), read: nil, isReadPrivate: false, at: now.wall),
+                frame, connection)
+        case .read(let chat, let position, let isPrivate):
+            moveCursor(
+                AdvanceCursor(
+                    chat: chat, user: session.actor.user, device: session.actor.device,
+                    delivered: nil, read: position, isReadPrivate: isPrivate, at: now.wall),
+                frame, connection)
+        case .type(let chat, let isTyping):
+            perform(typing: isTyping, in: chat, frame, connection, session)
+        case .join(let chat, let since):
+            guard takeJoins(1, frame, connection, session) else { return }
+            enqueue(
+                CatchUp(kind: .join(frame.id), chats: [CatchUp.Chat(id: chat, since: since)]),
+                frame, connection, session)
+        case .leave(let chat):
+            enqueue(
+                CatchUp(kind: .leave(frame.id), chats: [CatchUp.Chat(id: chat, since: nil)]),
+                frame, connection, session)
+        case .resume(let chats):
+            guard takeJoins(1, frame, connection, session) else { return }
+            enqueue(
+                CatchUp(
+                    kind: .resume(frame.id),
+                    chats: chats.map { CatchUp.Chat(id: $0.chat, since: $0.after) }),
+                frame, connection, session)
+        }
+    }
+
+    // MARK: Messages
+
+    private func perform(
+        _ send: SendMessage, _ frame: DecodedFrame, _ connection: Connection, _ session: Session
+    ) {
+        if let wait = session.user.sends.take(
+            rate: limits.sendsPerSecond, periodMs: 1_000, burst: limits.sendBurst,
+            now: now.instant)
+        {
+            limit(connection, session, frame, retryAfterMs: wait)
+            return
+        }
+        if session.typing.set(send.chat, isTyping: false, now: now.instant) {
+            publishTyping(send.chat, session, isTyping: false, connection)
+        }
+        let id = MessageID(trusted: identifiers.next(at: now.wall).text)
+        var operation = Core.decide(send, by: session.actor, id: id, now: now)
+        if configuration.planted.contains(.noDedupe), case .append(var append) = operation {
+            append.clientMessageID = nil
+            operation = .append(append)
+        }
+        if plantedAckOrPublish(operation, frame, connection) { return }
+        submit(
+            operation,
+            .send(connection.key, frame.id, send.chat, clientMessageID: send.clientMessageID))
+    }
+
+    /// What the simulator plants: an ack, or a publication, that does not wait for the commit.
+    private func plantedAckOrPublish(
+        _ operation: Operation, _ frame: DecodedFrame, _ connection: Connection
+    ) -> Bool {
+        guard !configuration.planted.isEmpty, case .append(let append) = operation else {
+            return false
+        }
+        let guessed = (topicIndices[.chat(append.chat)].flatMap { topics[Int($0)] }?.applied ?? 0)
+            + 1
+        if configuration.planted.contains(.ackBeforeCommit) {
+            submit(operation, .send(ConnectionKey(packed: 0), nil, append.chat, clientMessageID: nil))
+            reply(
+                connection, frame.id, frame.name,
+                .sent(
+                    id: append.id, chat: append.chat, seq: guessed, createdAt: append.createdAt,
+                    isDuplicate: false))
+            return true
+        }
+        if configuration.planted.contains(.publishBeforeCommit) {
+            let entry = LogEntry(
+                chat: append.chat, seq: guessed, id: append.id, author: append.author,
+                device: append.device, createdAt: append.createdAt, body: .message(append.message))
+            publish(.chat(append.chat), .entry(entry), from: connection.key)
+        }
+        return false
+    }
+
+    // MARK: Cursors
+
+    private func moveCursor(
+        _ operation: AdvanceCursor, _ frame: DecodedFrame, _ connection: Connection
+    ) {
+        let waiter = frame.id.map {
+            CursorWaiter(connection: connection.key, id: $0, name: frame.name ?? .acknowledge)
+        }
+        cursors.add(operation, waiter: waiter, origin: connection.key.packed)
+        if !cursorsScheduled {
+            cursorsScheduled = true
+            schedule(
+                .cursors, 0, at: now.instant.advanced(byMilliseconds: limits.cursorCoalesceMs))
+        }
+    }
+
+    func submitCursors() {
+        for pending in cursors.takeAll() {
+            submit(
+                .advanceCursor(pending.operation),
+                .cursor(pending.waiters.first, origin: pending.origin))
+        }
+    }
+
+    // MARK: Typing
+
+    private func perform(
+        typing isTyping: Bool, in chat: ChatID, _ frame: DecodedFrame, _ connection: Connection,
+        _ session: Session
+    ) {
+        if isTyping,
+            let wait = session.user.typing.take(
+                rate: limits.typingPer10Seconds, periodMs: 10_000,
+                burst: limits.typingPer10Seconds, now: now.instant)
+        {
+            limit(connection, session, frame, retryAfterMs: wait)
+            return
+        }
+        if let topic = followedTopic(.chat(chat), by: connection) {
+            setTyping(
+                isTyping, in: chat, memberCount: topic.memberCount, frame.id, connection, session)
+            return
+        }
+        // Not joined here: whether they may, the store knows.
+        submit(
+            .openChats(OpenChats(user: session.actor.user, chats: [chat])),
+            .typing(connection.key, frame.id, chat, isTyping: isTyping))
+    }
+
+    func setTyping(
+        _ isTyping: Bool, in chat: ChatID, memberCount: Int, _ id: RequestID?,
+        _ connection: Connection, _ session: Session
+    ) {
+        if memberCount <= limits.typingMembers,
+            session.typing.set(chat, isTyping: isTyping, now: now.instant)
+        {
+            publishTyping(chat, session, isTyping: isTyping, connection)
+        }
+        scheduleCheck(connection)
+        reply(connection, id, .type, .done)
+    }
+
+    func publishTyping(
+        _ chat: ChatID, _ session: Session, isTyping: Bool, _ connection: Connection
+    ) {
+        publish(
+            .chat(chat),
+            .typing(Typing(chat: chat, user: session.actor.user, isTyping: isTyping)),
+            from: connection.key)
+    }
+
+    // MARK: Identity
+
+    /// The token of the handshake or of the first frame. A refusal is told before the close.
+    func authenticate(
+        _ connection: Connection, token: String, device: DeviceID?, id: RequestID?
+    ) {
+        switch verifier.verify(token, nowMilliseconds: now.wall.milliseconds) {
+        case .valid(let claims):
+            open(connection, claims, device: device, id: id)
+        case .expired:
+            refuseToken(connection, isExpired: true, id: id)
+        case .invalid:
+            refuseToken(connection, isExpired: false, id: id)
+        }
+    }
+
+    func refuseToken(_ connection: Connection, isExpired: Bool, id: RequestID?) {
+        counters[.authenticationsFailed] += 1
+        let error = isExpired
+            ? CommandError(.tokenExpired, "the token has expired; get a new one and reconnect")
+            : CommandError(.invalidToken, "the token is not valid; get a new one and reconnect")
+        send(
+            connection,
+            text: EventEncoder.refusal(
+                error, id: id, event: .authenticate, in: connection.dialect))
+        disconnect(connection, isExpired ? .tokenExpired : .invalidToken)
+    }
+
+    private func open(
+        _ connection: Connection, _ claims: Claims, device: DeviceID?, id: RequestID?
+    ) {
+        guard let user = UserID(claims.userId) else {
+            refuseToken(connection, isExpired: false, id: id)
+            return
+        }
+        let state = userState(user)
+        guard state.connections.count < limits.socketsPerUser else {
+            send(
+                connection,
+                text: EventEncoder.refusal(
+                    CommandError(
+                        .rateLimited, "too many connections of this user; close another first"),
+                    id: id, event: .authenticate, in: connection.dialect))
+            disconnect(connection, .tooManySessions)
+            return
+        }
+        // The token's device counts; without one, the client's word; without that, a new one.
+        let named = claims.deviceId.flatMap { DeviceID($0) } ?? device
+        let actor = Actor(
+            user: state.id,
+            device: named ?? DeviceID(trusted: identifiers.next(at: now.wall).text))
+        let session = Session(
+            actor: actor, id: identifiers.next(at: now.wall).text, user: state,
+            expiresAt: expiry(of: claims))
+        state.connections.append(connection.key)
+        connection.session = session
+        connection.phase = .open
+        connection.deadline = nil
+        counters[.authenticatedConnections] += 1
+        if let id { reply(connection, id, expiresAt: claims.expiresAtMilliseconds) }
+        send(
+            connection,
+            EventEncoder.sessionReady(
+                actor: actor, session: session.id, now: now.wall, limits: limits))
+        scheduleCheck(connection)
+        if connection.dialect.isLegacy { followAll(connection, session) }
+    }
+
+    private func renew(
+        _ connection: Connection, _ session: Session, token: String, id: RequestID?
+    ) {
+        switch verifier.verify(token, nowMilliseconds: now.wall.milliseconds) {
+        case .valid(let claims) where claims.userId == session.actor.user.text:
+            session.expiresAt = expiry(of: claims)
+            session.hasWarnedOfExpiry = false
+            if let id { reply(connection, id, expiresAt: claims.expiresAtMilliseconds) }
+            scheduleCheck(connection)
+        case .expired:
+            refuseToken(connection, isExpired: true, id: id)
+        case .valid, .invalid:
+            refuseToken(connection, isExpired: false, id: id)
+        }
+    }
+
+    private func reply(_ connection: Connection, _ id: RequestID, expiresAt: Int64) {
+        send(
+            connection,
+            text: EventEncoder.ack(id, in: connection.dialect) { json in
+                json.key("exp")
+                json.integer(expiresAt / 1_000)
+            })
+    }
+
+    /// On the monotonic clock, so a jump of the wall clock ends no session (P20). A token that was taken
+    /// within the leeway lives until its end.
+    private func expiry(of claims: Claims) -> Instant {
+        var left = claims.expiresAtMilliseconds - now.wall.milliseconds
+        if left <= 0 { left += TokenVerifier.leewayMilliseconds }
+        return now.instant.advanced(byMilliseconds: Int(clamping: min(left, 315_360_000_000)))
+    }
+
+    func userState(_ user: UserID) -> UserState {
+        if let state = users[user] { return state }
+        let state = UserState(id: user, limits: limits, now: now.instant)
+        users[user] = state
+        return state
+    }
+
+    // MARK: Limits
+
+    private func takeJoins(
+        _ count: Int, _ frame: DecodedFrame, _ connection: Connection, _ session: Session
+    ) -> Bool {
+        guard
+            let wait = session.user.joins.take(
+                rate: limits.joinsPerSecond, periodMs: 1_000, burst: limits.joinsPerSecond,
+                now: now.instant)
+        else { return true }
+        limit(connection, session, frame, retryAfterMs: wait)
+        return false
+    }
+
+    func limit(
+        _ connection: Connection, _ session: Session, _ frame: DecodedFrame, retryAfterMs: Int
+    ) {
+        counters[.rateLimited] += 1
+        refuse(
+            connection,
+            CommandError(
+                .rateLimited, "too many of these; nothing was queued, retry later",
+                retryAfterMs: retryAfterMs),
+            frame)
+        if session.user.strikes.add(
+            limit: limits.strikesPer60Seconds, windowMs: 60_000, now: now.instant)
+        {
+            disconnect(connection, .tooManyStrikes)
+        }
+    }
+
+    private func countBadInput(_ connection: Connection) {
+        counters[.badInputs] += 1
+        if let session = connection.session,
+            session.user.badInputs.add(
+                limit: limits.badInputsPer60Seconds, windowMs: 60_000, now: now.instant)
+        {
+            disconnect(connection, .tooManyBadInputs)
+        }
+    }
+
+    // MARK: Answers
+
+    private func refuse(_ connection: Connection, _ error: CommandError, _ frame: DecodedFrame) {
+        send(
+            connection,
+            text: EventEncoder.refusal(
+                error, id: frame.id, event: frame.name, in: connection.dialect))
+    }
+
+    func reply(
+        _ connection: Connection, _ id: RequestID?, _ name: CommandName?, _ reply: Reply
+    ) {
+        switch reply {
+        case .refused(let error):
+            send(
+                connection,
+                text: EventEncoder.refusal(
+                    error, id: id, event: name, in: connection.dialect))
+        case .done:
+            guard let id else { return }
+            send(connection, text: EventEncoder.ack(id, in: connection.dialect) { _ in })
+        case .cursor(let delivered, let read):
+            guard let id else { return }
+            send(
+                connection,
+                text: EventEncoder.ack(id, in: connection.dialect) { json in
+                    json.key("deliveredSeq")
+                    json.integer(delivered)
+                    json.key("readSeq")
+                    json.integer(read)
+                })
+        case .sent(let message, let chat, let seq, let createdAt, let isDuplicate):
+            guard let id else { return }
+            send(
+                connection,
+                text: EventEncoder.ack(id, in: connection.dialect) { json in
+                    json.key("messageId")
+                    json.string(message.text)
+                    json.key("chatId")
+                    json.string(chat.text)
+                    json.key("seq")
+                    json.integer(seq)
+                    json.key("createdAt")
+                    json.timestamp(milliseconds: createdAt.milliseconds)
+                    json.key("duplicate")
+                    json.bool(isDuplicate)
+                })
+        }
+    }
+
+    /// Hands an operation to the lane, and remembers what its answer is for.
+    func submit(_ operation: Operation, _ work: PendingWork) {
+        tickets += 1
+        pendingWork[tickets] = work
+        output.laneItems.append(
+            LaneItem(shard: index, ticket: tickets, operation: operation))
+    }
+}

@@ -1,0 +1,408 @@
+import Basics
+import Domain
+import HTTP
+import Identity
+import WebSocket
+import Wire
+
+/// Requests in, answers out, and the step from HTTP to WebSocket. What the paths mean is in
+/// Endpoints.
+extension GatewayShard {
+    // MARK: Bytes to requests
+
+    func receiveHTTP(_ connection: Connection, _ bytes: inout MutableSpan<UInt8>) {
+        if connection.isAnswering || !connection.inbound.isEmpty {
+            let bound = limits.requestHeadBytes + limits.requestBodyBytes
+            guard connection.inbound.count + bytes.count <= bound else {
+                // Pipelined beyond all measure while an answer is awaited.
+                close(connection)
+                return
+            }
+            unsafe bytes.span.withUnsafeBufferPointer {
+                unsafe connection.inbound.append(contentsOf: $0)
+            }
+            if !connection.isAnswering { continueHTTP(connection) }
+            return
+        }
+        process(connection, &bytes)
+    }
+
+    /// Looks at what has gathered: more of a request has come, or an answer has gone out.
+    func continueHTTP(_ connection: Connection) {
+        guard !connection.inbound.isEmpty, connection.inbound.count >= connection.needed else {
+            return
+        }
+        var gathered = connection.inbound
+        connection.inbound = []
+        var span = gathered.mutableSpan
+        process(connection, &span)
+    }
+
+    private func process(_ connection: Connection, _ bytes: inout MutableSpan<UInt8>) {
+        var start = 0
+        while start < bytes.count, connection.phase == .http, !connection.isAnswering {
+            guard let length = nextRequest(connection, bytes.span, from: start) else { break }
+            start += length
+        }
+        guard self.connection(connection.key) === connection else { return }
+        if connection.isWebSocket {
+            if start < bytes.count { receiveFrames(connection, &bytes, from: start) }
+        } else if connection.phase == .http, start < bytes.count {
+            let rest = bytes.span.extracting(start..<bytes.count)
+            unsafe rest.withUnsafeBufferPointer { unsafe connection.inbound = Array($0) }
+        }
+    }
+
+    /// Handles the request at `start`. Returns how long it was, or nil where it is not whole yet, or
+    /// no further one is to be read.
+    private func nextRequest(
+        _ connection: Connection, _ bytes: Span<UInt8>, from start: Int
+    ) -> Int? {
+        let rest = bytes.extracting(start..<bytes.count)
+        if connection.scanned == 0 {
+            connection.httpBegan = now.instant
+            setDeadline(connection, inMs: limits.requestHeadTimeoutMs)
+        }
+        switch requestParser.parse(rest, scannedFrom: &connection.scanned) {
+        case .needMore:
+            return nil
+        case .bad(let error):
+            counters[.httpErrors] += 1
+            append(to: connection) { ResponseWriter.append(error, into: &$0) }
+            drain(connection)
+            return nil
+        case .head(let length):
+            let head = requestParser.head
+            let total = length + (head.contentLength ?? 0)
+            guard rest.count >= total else {
+                connection.needed = total
+                connection.scanned = 0
+                setDeadline(connection, inMs: limits.messageTimeoutMs)
+                if head.expectsContinue, !connection.hasContinued {
+                    connection.hasContinued = true
+                    append(to: connection) { ResponseWriter.appendContinue(into: &$0) }
+                }
+                return nil
+            }
+            connection.needed = 0
+            connection.scanned = 0
+            connection.hasContinued = false
+            connection.deadline = nil
+            handle(
+                connection, head, rest.extracting(0..<length),
+                body: rest.extracting(length..<total))
+            return total
+        }
+    }
+
+    /// A request took too long to arrive.
+    func answerTimeout(_ connection: Connection) {
+        append(to: connection) { output in
+            let response = ResponseWriter(status: 408, into: &output)
+            response.field("Connection", "close", into: &output)
+            response.end(into: &output)
+        }
+        drain(connection)
+    }
+
+    // MARK: Requests
+
+    private func handle(
+        _ connection: Connection, _ head: RequestHead, _ bytes: Span<UInt8>, body: Span<UInt8>
+    ) {
+        counters[.httpRequests] += 1
+        var request = HTTPRequest(head: head, bytes: bytes)
+        request.began = connection.httpBegan
+        if !configuration.forwardedFor.trusted.isEmpty {
+            connection.address = configuration.forwardedFor.client(
+                peer: connection.peer, head: head, in: bytes)
+        }
+        guard let path = request.path else {
+            answer(connection, request, CommandError(.invalidInput, "the path cannot be decoded"))
+            return
+        }
+        if let origin = request.origin, !configuration.allowedOrigins.contains(origin) {
+            request.origin = nil
+            answer(
+                connection, request,
+                CommandError(
+                    .forbidden, "this origin is not allowed; add it with --allowed-origin"))
+            return
+        }
+        if head.method == .options {
+            answerPreflight(connection, request)
+            return
+        }
+        if let socket = socketPath(path) {
+            upgrade(connection, request, head, bytes, to: socket)
+            return
+        }
+        route(connection, request, path, head, bytes, body)
+    }
+
+    private enum SocketPath {
+        case plain
+        case echo
+        case room(String)
+    }
+
+    private func socketPath(_ path: [String]) -> SocketPath? {
+        if path == ["ws"] || path == ["ws", "messages"] { return .plain }
+        guard configuration.isBench, path.first == "bench" else { return nil }
+        if path == ["bench", "echo"] { return .echo }
+        if path.count == 3, path[1] == "room", !path[2].isEmpty { return .room(path[2]) }
+        return nil
+    }
+
+    // MARK: Upgrade
+
+    private func upgrade(
+        _ connection: Connection, _ request: HTTPRequest, _ head: RequestHead,
+        _ bytes: Span<UInt8>, to socket: SocketPath
+    ) {
+        var request = request
+        request.route = .socket
+        let facts = HandshakeFacts(
+            isGET: head.method == .get, isHTTP11: head.minorVersion == 1,
+            upgradeListsWebSocket: head.upgradeListsWebSocket,
+            connectionListsUpgrade: head.connectionListsUpgrade,
+            key: head.value(of: "sec-websocket-key", in: bytes),
+            version: head.value(of: "sec-websocket-version", in: bytes),
+            hasRepeatedField: head.count(of: "sec-websocket-key", in: bytes) > 1
+                || head.count(of: "sec-websocket-version", in: bytes) > 1)
+        let accept: [UInt8]
+        switch Handshake.accept(facts, in: bytes) {
+        case .success(let key): accept = key
+        case .failure(let refusal):
+            refuseHandshake(connection, request, refusal)
+            return
+        }
+        guard !isDraining else {
+            answer(
+                connection, request,
+                CommandError(.draining, "this server is stopping", retryAfterMs: 1_000))
+            return
+        }
+        if let wait = takeConnect(connection.address) {
+            counters[.rateLimited] += 1
+            answer(
+                connection, request,
+                CommandError(
+                    .rateLimited, "too many connections from this address; wait",
+                    retryAfterMs: wait))
+            return
+        }
+        guard case .plain = socket else {
+            acceptBench(connection, accept, socket)
+            return
+        }
+        upgradePlain(connection, request, accept, Credentials(head, bytes))
+    }
+
+    private func upgradePlain(
+        _ connection: Connection, _ request: HTTPRequest, _ accept: [UInt8],
+        _ credentials: Credentials
+    ) {
+        // A bad token in the header is refused before the upgrade: whoever can set a header can
+        // read a status.
+        if let token = credentials.header {
+            switch verifier.verify(token, nowMilliseconds: now.wall.milliseconds) {
+            case .valid: break
+            case .expired:
+                counters[.authenticationsFailed] += 1
+                answer(
+                    connection, request,
+                    CommandError(.tokenExpired, "the token has expired; get a new one"))
+                return
+            case .invalid:
+                counters[.authenticationsFailed] += 1
+                answer(
+                    connection, request,
+                    CommandError(.invalidToken, "the token is not valid; get a new one"))
+                return
+            }
+        }
+        connection.dialect = credentials.offersV1 ? .v1 : .ws
+        switchProtocols(
+            connection, accept, subprotocol: credentials.offersV1 ? "martlet.v1" : nil)
+        connection.phase = .unauthenticated
+        if let token = credentials.token {
+            authenticate(
+                connection, token: token, device: credentials.device.flatMap { DeviceID($0) },
+                id: nil)
+        } else {
+            setDeadline(connection, inMs: limits.authTimeoutMs)
+        }
+    }
+
+    private func acceptBench(
+        _ connection: Connection, _ accept: [UInt8], _ socket: SocketPath
+    ) {
+        switchProtocols(connection, accept, subprotocol: nil)
+        if case .room(let name) = socket {
+            connection.phase = .benchRoom
+            joinRoom(connection, name)
+        } else {
+            connection.phase = .benchEcho
+        }
+        scheduleCheck(connection)
+    }
+
+    private func switchProtocols(
+        _ connection: Connection, _ accept: [UInt8], subprotocol: String?
+    ) {
+        append(to: connection) {
+            Handshake.appendAnswer(accept: accept, subprotocol: subprotocol, into: &$0)
+        }
+        connection.deadline = nil
+        connection.inbound = []
+        counters[.activeConnections] += 1
+    }
+
+    private func refuseHandshake(
+        _ connection: Connection, _ request: HTTPRequest, _ refusal: HandshakeRefusal
+    ) {
+        finish(connection, request, status: refusal.status) { output, response in
+            if refusal.status == 426 {
+                response.field("Upgrade", "websocket", into: &output)
+                response.field("Sec-WebSocket-Version", "13", into: &output)
+            }
+            response.field("Content-Type", "text/plain; charset=utf-8", into: &output)
+            return Array("\(refusal.text)\n".utf8)
+        }
+    }
+
+    private func takeConnect(_ address: IPAddress) -> Int? {
+        let rate = limits.connectsPerSecondPerAddress
+        guard rate != Limits.off else { return nil }
+        // A burst of five seconds' worth: a browser that restores its tabs.
+        let burst = rate * 5
+        var bucket = connectBuckets[address] ?? TokenBucket(full: burst, now: now.instant)
+        defer { connectBuckets[address] = bucket }
+        return bucket.take(rate: rate, periodMs: 1_000, burst: burst, now: now.instant)
+    }
+
+    // MARK: Answers
+
+    /// An answer in JSON without an envelope.
+    func answerJSON(
+        _ connection: Connection, _ request: HTTPRequest, status: UInt16,
+        _ write: (inout JSONWriter) -> Void
+    ) {
+        finish(connection, request, status: status) { output, response in
+            response.field("Content-Type", "application/json", into: &output)
+            var json = JSONWriter(capacity: 256)
+            write(&json)
+            return json.bytes
+        }
+    }
+
+    /// The envelope of a success: `{success, data, meta, timestamp}`.
+    func answer(
+        _ connection: Connection, _ request: HTTPRequest, status: UInt16,
+        data: (inout JSONWriter) -> Void, meta: (inout JSONWriter) -> Void = { _ in }
+    ) {
+        answerJSON(connection, request, status: status) { json in
+            json.beginObject()
+            json.key("success")
+            json.bool(true)
+            json.key("data")
+            data(&json)
+            json.key("meta")
+            json.beginObject()
+            meta(&json)
+            json.endObject()
+            json.key("timestamp")
+            json.timestamp(milliseconds: now.wall.milliseconds)
+            json.endObject()
+        }
+    }
+
+    /// The envelope of an error: `{success:false, error:{code, message, details}, meta, timestamp}`.
+    func answer(
+        _ connection: Connection, _ request: HTTPRequest, _ error: CommandError,
+        status: Int? = nil
+    ) {
+        counters[.httpErrors] += 1
+        finish(connection, request, status: UInt16(status ?? error.code.httpStatus)) {
+            output, response in
+            if let retry = error.retryAfterMs {
+                response.field(
+                    "Retry-After", number: UInt64(max(1, (retry + 999) / 1_000)), into: &output)
+            }
+            if error.code.httpStatus == 401 {
+                response.field("WWW-Authenticate", "Bearer", into: &output)
+            }
+            if let allow = request.allow { response.field("Allow", allow, into: &output) }
+            response.field("Content-Type", "application/json", into: &output)
+            var json = JSONWriter(capacity: 256)
+            json.beginObject()
+            json.key("success")
+            json.bool(false)
+            json.key("error")
+            json.beginObject()
+            EventEncoder.write(error, to: &json)
+            json.key("details")
+            json.null()
+            json.endObject()
+            json.key("meta")
+            json.beginObject()
+            json.endObject()
+            json.key("timestamp")
+            json.timestamp(milliseconds: now.wall.milliseconds)
+            json.endObject()
+            return json.bytes
+        }
+    }
+
+    func answerText(
+        _ connection: Connection, _ request: HTTPRequest, _ type: StaticString, _ body: [UInt8]
+    ) {
+        finish(connection, request, status: 200) { output, response in
+            response.field("Content-Type", type, into: &output)
+            return body
+        }
+    }
+
+    private func answerPreflight(_ connection: Connection, _ request: HTTPRequest) {
+        finish(connection, request, status: 204) { output, response in
+            response.field(
+                "Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
+                into: &output)
+            response.field(
+                "Access-Control-Allow-Headers",
+                "Authorization, Content-Type, Idempotency-Key, X-Requested-With", into: &output)
+            response.field("Access-Control-Max-Age", number: 600, into: &output)
+            return []
+        }
+    }
+
+    /// Writes one whole answer, and goes on with what the client sent behind the request.
+    private func finish(
+        _ connection: Connection, _ request: HTTPRequest, status: UInt16,
+        _ write: (inout [UInt8], ResponseWriter) -> [UInt8]
+    ) {
+        let elapsed = Int(now.instant.nanoseconds(since: request.began) / 1_000)
+        self.status.latency.record(request.route, microseconds: elapsed)
+        append(to: connection) { output in
+            let response = ResponseWriter(status: status, into: &output)
+            if let origin = request.origin {
+                _ = response.field(
+                    "Access-Control-Allow-Origin", untrusted: origin, into: &output)
+                response.field("Vary", "Origin", into: &output)
+            }
+            if !request.keepsAlive { response.field("Connection", "close", into: &output) }
+            let body = write(&output, response)
+            response.end(body: body.span, isHead: request.isHead, into: &output)
+        }
+        let wasAnswering = connection.isAnswering
+        connection.isAnswering = false
+        guard connection.phase == .http else { return }
+        guard request.keepsAlive, !isDraining else {
+            drain(connection)
+            return
+        }
+        setDeadline(connection, inMs: limits.keepAliveTimeoutMs)
+        if wasAnswering { continueHTTP(connection) }
+    }
+}

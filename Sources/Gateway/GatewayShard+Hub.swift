@@ -1,0 +1,367 @@
+import Basics
+import BusCore
+import Domain
+import WebSocket
+import Wire
+
+/// Publishing, and the fan-out to the connections that follow a channel here.
+extension GatewayShard {
+    // MARK: Publishing
+
+    /// Tells all that follow a channel. What is homed here needs no bus to get here.
+    func publish(_ channel: Channel, _ content: Publication.Content, from key: ConnectionKey?) {
+        let publication = Publication(
+            channel: channel, content: content,
+            origin: Origin(instance: configuration.instance, connection: key?.packed ?? 0))
+        let isHome = channel.home(of: shardCount) == index
+        if busReachesOthers || !isHome { output.publications.append(publication) }
+        if isHome { acceptAtHome(publication) }
+    }
+
+    func acceptAtHome(_ publication: Publication) {
+        var effects: [HomeDirectory.Effect] = []
+        homes.accept(publication, effects: &effects)
+        carryOut(effects)
+    }
+
+    func carryOut(_ effects: [HomeDirectory.Effect]) {
+        for effect in effects {
+            switch effect {
+            case .deliver(let shard, let delivery):
+                if shard == index {
+                    accept(delivery)
+                } else {
+                    output.deliveries[shard].append(delivery)
+                }
+            case .watching(let shard, let channel, let ticket, let head):
+                if shard == index {
+                    // At once: a delivery to ourselves takes no mailbox that it could queue behind.
+                    watching(channel, ticket: ticket, head: head)
+                } else {
+                    mail(shard, .watching(channel, ticket: ticket, head: head))
+                }
+            case .readHead(let chat):
+                submit(.head(chat), .head(chat))
+            case .readRange(let chat, let after):
+                submit(
+                    .readRange(
+                        ReadRange(
+                            chat: chat, after: after, maximumEntries: HomeDirectory.repairPage)),
+                    .range(chat))
+            case .holdBackTimer(let chat):
+                startChatTimer(
+                    ChatTimer(chat: chat, retriesHead: false), inMs: limits.holdBackMs)
+            }
+        }
+    }
+
+    /// Mail to another shard, in order with the deliveries to it.
+    func mail(_ shard: Int, _ item: ShardMail) {
+        if shard == index {
+            ownMail.append(item)
+            return
+        }
+        if !output.deliveries[shard].isEmpty {
+            output.mail.append((shard, .deliveries(output.deliveries[shard])))
+            output.deliveries[shard] = []
+        }
+        output.mail.append((shard, item))
+    }
+
+    func startChatTimer(_ timer: ChatTimer, inMs milliseconds: Int) {
+        chatTimerNumber += 1
+        chatTimers[chatTimerNumber] = timer
+        schedule(
+            .chat, chatTimerNumber, at: now.instant.advanced(byMilliseconds: milliseconds))
+    }
+
+    func chatTimerFired(_ timer: ChatTimer) {
+        var effects: [HomeDirectory.Effect] = []
+        if timer.retriesHead {
+            homes.retryHead(timer.chat, effects: &effects)
+        } else {
+            homes.holdBackExpired(timer.chat, effects: &effects)
+        }
+        carryOut(effects)
+    }
+
+    /// Mail from other shards, the lane and the bus.
+    package func receive(_ mail: ShardMail) {
+        switch mail {
+        case .answers(let answers):
+            for answer in answers { receive(answer) }
+        case .publications(let publications):
+            for publication in publications { acceptAtHome(publication) }
+        case .deliveries(let deliveries):
+            for delivery in deliveries { accept(delivery) }
+        case .watch(let channel, let shard, let ticket):
+            var effects: [HomeDirectory.Effect] = []
+            homes.watch(channel, shard: shard, ticket: ticket, effects: &effects)
+            carryOut(effects)
+        case .unwatch(let channel, let shard):
+            homes.unwatch(channel, shard: shard)
+        case .watching(let channel, let ticket, let head):
+            watching(channel, ticket: ticket, head: head)
+        case .drain:
+            beginDraining()
+        }
+    }
+
+    // MARK: Topics
+
+    /// The topic of a channel on this shard, made and announced to its home where there is none.
+    func topic(for channel: Channel) -> Topic {
+        if let index = topicIndices[channel], let topic = topics[Int(index)] { return topic }
+        let index: Int32
+        if let free = freeTopics.popLast() {
+            index = free
+        } else {
+            index = Int32(topics.count)
+            topics.append(nil)
+        }
+        watchTickets += 1
+        let topic = Topic(channel: channel, index: index, ticket: watchTickets)
+        topics[Int(index)] = topic
+        topicIndices[channel] = index
+        mail(
+            channel.home(of: shardCount),
+            .watch(channel, shard: self.index, ticket: watchTickets))
+        return topic
+    }
+
+    private func watching(_ channel: Channel, ticket: UInt64, head: Seq) {
+        guard let index = topicIndices[channel], let topic = topics[Int(index)],
+            topic.ticket == ticket, !topic.isFollowing
+        else { return }
+        topic.isFollowing = true
+        topic.applied = max(topic.applied, head)
+        let waiting = topic.waitingForHome
+        topic.waitingForHome = []
+        for key in waiting { topicIsFollowed(key) }
+    }
+
+    /// Lets go of a topic that nobody needs any more.
+    func releaseIfUnused(_ topic: Topic) {
+        guard topic.pins == 0 else { return }
+        topic.forgetRecent()
+        guard topic.members.isEmpty, topics[Int(topic.index)] === topic else { return }
+        topics[Int(topic.index)] = nil
+        topicIndices[topic.channel] = nil
+        freeTopics.append(topic.index)
+        pendingFanOutBytes -= topic.pendingBytes
+        topic.pending = []
+        topic.pendingBytes = 0
+        mail(
+            topic.channel.home(of: shardCount), .unwatch(topic.channel, shard: index))
+    }
+
+    /// The topic of a channel, where the connection follows it.
+    func followedTopic(_ channel: Channel, by connection: Connection) -> Topic? {
+        guard let index = topicIndices[channel],
+            connection.subscriptions.contains(where: { $0.topic == index })
+        else { return nil }
+        return topics[Int(index)]
+    }
+
+    // MARK: Subscriptions
+
+    func subscribe(_ connection: Connection, to topic: Topic, deliveredSeq: Seq) {
+        let subscription = Int32(connection.subscriptions.count)
+        let member = topic.add(
+            slot: connection.key.slot, subscription: subscription, deliveredSeq: deliveredSeq)
+        connection.subscriptions.append(Subscription(topic: topic.index, member: member))
+        counters[.subscriptions] += 1
+    }
+
+    /// Ends a subscription. Returns how far the connection had been served.
+    @discardableResult
+    func unsubscribe(_ connection: Connection, from topic: Topic) -> Seq? {
+        guard
+            let place = connection.subscriptions.firstIndex(where: { $0.topic == topic.index })
+        else { return nil }
+        let delivered = topic.members[Int(connection.subscriptions[place].member)].deliveredSeq
+        removeMember(Int(connection.subscriptions[place].member), of: topic)
+        let last = connection.subscriptions.count - 1
+        if place != last {
+            let moved = connection.subscriptions[last]
+            connection.subscriptions[place] = moved
+            topics[Int(moved.topic)]?.members[Int(moved.member)].subscription = Int32(place)
+        }
+        connection.subscriptions.removeLast()
+        counters[.subscriptions] -= 1
+        return delivered
+    }
+
+    func endSubscriptions(of connection: Connection) {
+        let subscriptions = connection.subscriptions
+        connection.subscriptions = []
+        counters[.subscriptions] -= subscriptions.count
+        for subscription in subscriptions {
+            guard let topic = topics[Int(subscription.topic)] else { continue }
+            // Its own others may have moved: the way back is still true, for they are of other topics.
+            removeMember(Int(subscription.member), of: topic)
+            releaseIfUnused(topic)
+        }
+    }
+
+    private func removeMember(_ index: Int, of topic: Topic) {
+        topic.remove(at: index) { member, place in
+            connections[Int(member.slot)]?
+                .subscriptions[Int(member.subscription)].member = place
+        }
+    }
+
+    // MARK: Fan-out
+
+    /// Members that one step serves, over all topics.
+    static let fanOutStepMembers = 2_000
+
+    func accept(_ delivery: Delivery) {
+        guard let index = topicIndices[delivery.channel], let topic = topics[Int(index)],
+            topic.isFollowing
+        else { return }
+        let before = topic.pendingBytes
+        guard topic.accept(delivery) else { return }
+        pendingFanOutBytes += topic.pendingBytes - before
+        if let membership = delivery.membership, membership.endsMembership {
+            serveLast(membership.user, of: topic)
+        }
+        if topic.pendingBytes > 0, !topic.isQueued {
+            topic.isQueued = true
+            fanOutQueue.append(topic.index)
+        }
+    }
+
+    /// A member is gone: their connections get everything up to that entry now, and nothing after it.
+    private func serveLast(_ user: UserID, of topic: Topic) {
+        guard let state = users[user] else { return }
+        for key in state.connections {
+            guard let connection = connection(key),
+                let subscription = connection.subscriptions.first(where: {
+                    $0.topic == topic.index
+                })
+            else { continue }
+            let served = topic.members[Int(subscription.member)].deliveredSeq
+            let passing = topic.pass?.deliveries ?? []
+            for delivery in passing + topic.pending where delivery.seq > served {
+                deliver(delivery, to: connection)
+            }
+            unsubscribe(connection, from: topic)
+        }
+        releaseIfUnused(topic)
+    }
+
+    /// One step: up to 2,000 members, each given everything that waits for it; the rest goes on in
+    /// the next tick, so a large channel holds up nobody else.
+    func fanOutStep() {
+        var budget = Self.fanOutStepMembers
+        while budget > 0, fanOutStart < fanOutQueue.count {
+            let index = fanOutQueue[fanOutStart]
+            guard let topic = topics[Int(index)], topic.isQueued else {
+                fanOutStart += 1
+                continue
+            }
+            if topic.pass == nil {
+                pendingFanOutBytes -= topic.pendingBytes
+                topic.beginPass(instance: configuration.instance)
+            }
+            budget -= servePass(of: topic, budget: budget)
+            guard let pass = topic.pass, pass.position >= topic.members.count else { continue }
+            topic.pass = nil
+            fanOutStart += 1
+            if topic.pending.isEmpty {
+                topic.isQueued = false
+            } else {
+                // Behind the others: fair.
+                fanOutQueue.append(index)
+            }
+        }
+        if fanOutStart == fanOutQueue.count {
+            fanOutQueue.removeAll(keepingCapacity: true)
+            fanOutStart = 0
+        } else if fanOutStart > 1_024 {
+            fanOutQueue.removeFirst(fanOutStart)
+            fanOutStart = 0
+        }
+    }
+
+    /// Serves up to `budget` members. Returns how many.
+    private func servePass(of topic: Topic, budget: Int) -> Int {
+        var served = 0
+        while served < budget, let pass = topic.pass, pass.position < topic.members.count {
+            let position = pass.position
+            let member = topic.members[position]
+            pass.position = position + 1
+            if pass.lastSeq > member.deliveredSeq {
+                topic.members[position].deliveredSeq = pass.lastSeq
+            }
+            served += 1
+            guard let connection = connections[Int(member.slot)] else { continue }
+            serve(connection, member, pass)
+        }
+        return served
+    }
+
+    private func serve(
+        _ connection: Connection, _ member: Topic.Member, _ pass: Topic.Pass
+    ) {
+        let isPlain =
+            !pass.isSelective && (pass.firstSeq == 0 || pass.firstSeq > member.deliveredSeq)
+            && (pass.exceptions.isEmpty || !pass.exceptions.contains(connection.key.packed))
+            && (!pass.hasDroppable || connection.outbox.count < limits.outboxBytes / 2)
+        guard isPlain else {
+            for delivery in pass.deliveries
+            where delivery.seq == 0 || delivery.seq > member.deliveredSeq {
+                deliver(delivery, to: connection)
+            }
+            return
+        }
+        let frames = pass.joinedFrames(in: connection.dialect)
+        let before = connection.outbox.count
+        connection.outbox.append(shared: frames, from: &pool)
+        counters[.outboxBytes] += connection.outbox.count - before
+        counters[.deliveries] += pass.deliveries.count
+        markDirty(connection)
+        closeIfTooSlow(connection)
+    }
+
+    /// The careful path: one delivery to one connection, if it is for them.
+    func deliver(_ delivery: Delivery, to connection: Connection) {
+        let isOrigin =
+            delivery.origin.instance == configuration.instance
+            && delivery.origin.connection == connection.key.packed
+        switch delivery.audience {
+        case .all: break
+        case .allButOrigin: if isOrigin { return }
+        case .allButCanonicalOrigin: if isOrigin, !connection.dialect.isLegacy { return }
+        case .user(let user):
+            guard !isOrigin, connection.session?.actor.user == user else { return }
+        }
+        if case .joined(let chat, let since) = delivery.content {
+            broughtIn(connection, to: chat, since: since)
+            return
+        }
+        if delivery.isDroppable, connection.outbox.count >= limits.outboxBytes / 2 {
+            counters[.droppedEphemeral] += 1
+            return
+        }
+        let dialect = connection.dialect
+        append(to: connection) { delivery.appendFrame(in: dialect, to: &$0) }
+        counters[.deliveries] += 1
+        closeIfTooSlow(connection)
+    }
+
+    // MARK: Bench rooms
+
+    func joinRoom(_ connection: Connection, _ name: String) {
+        let topic = topic(for: .room(name))
+        subscribe(connection, to: topic, deliveredSeq: 0)
+    }
+
+    func publishToRoom(_ connection: Connection, _ text: [UInt8]) {
+        guard let subscription = connection.subscriptions.first,
+            let topic = topics[Int(subscription.topic)]
+        else { return }
+        publish(topic.channel, .text(text), from: connection.key)
+    }
+}

@@ -1,0 +1,207 @@
+import Basics
+import BusCore
+import Domain
+import HTTP
+import WebSocket
+import Wire
+
+/// Frames in, frames out: RFC 6455 as the gateway keeps it. What a text means is in +Commands.
+extension GatewayShard {
+    // MARK: In
+
+    func receiveFrames(
+        _ connection: Connection, _ bytes: inout MutableSpan<UInt8>, from start: Int
+    ) {
+        var offset = start
+        while true {
+            let item = connection.decoder.next(in: &bytes, at: &offset, limits: messageLimits)
+            if case .needMore = item { break }
+            receive(item, connection, &bytes)
+            // What was received may have ended the connection.
+            guard connection.isReading, self.connection(connection.key) === connection else {
+                return
+            }
+        }
+        if connection.decoder.hasPartialMessage {
+            if connection.messageBegan == nil {
+                connection.messageBegan = now.instant
+                scheduleCheck(connection)
+            }
+        } else {
+            connection.messageBegan = nil
+        }
+    }
+
+    private func receive(
+        _ item: DecodedItem, _ connection: Connection, _ bytes: inout MutableSpan<UInt8>
+    ) {
+        switch item {
+        case .needMore:
+            break
+        case .message(let kind, let payload):
+            // Each message has its own deadline, also where the next one has begun.
+            connection.messageBegan = nil
+            receive(kind, payload, connection, &bytes)
+        case .ping(let payload):
+            guard connection.isWebSocket else { return }
+            appendFrame(to: connection, .pong, payload, bytes)
+        case .pong:
+            break
+        case .close(let code, let reason):
+            receiveClose(connection, code, reason, bytes)
+        case .violation(let violation):
+            if connection.phase == .closing {
+                drain(connection)
+                return
+            }
+            disconnect(connection, violation.reason, code: violation.closeCode, "\(violation.text)")
+        }
+    }
+
+    private func receive(
+        _ kind: MessageKind, _ payload: Payload, _ connection: Connection,
+        _ bytes: inout MutableSpan<UInt8>
+    ) {
+        counters[.messagesReceived] += 1
+        switch connection.phase {
+        case .benchEcho:
+            appendFrame(to: connection, kind.opcode, payload, bytes)
+        case .benchRoom:
+            guard kind == .text else {
+                disconnect(connection, .binaryNotAccepted)
+                return
+            }
+            publishToRoom(connection, payload.copy(from: bytes.span))
+        case .unauthenticated, .open:
+            guard kind == .text else {
+                disconnect(connection, .binaryNotAccepted)
+                return
+            }
+            let frame: DecodedFrame
+            switch payload {
+            case .inPlace(let range):
+                frame = CommandDecoder.decode(
+                    bytes.span.extracting(range), with: &json, limits: limits)
+            case .assembled(let text):
+                frame = CommandDecoder.decode(text.span, with: &json, limits: limits)
+            }
+            perform(frame, connection)
+        case .http, .closing, .draining:
+            break
+        }
+    }
+
+    /// RFC 6455 §5.5.1: a close frame is answered with one, then the TCP connection ends.
+    private func receiveClose(
+        _ connection: Connection, _ code: CloseCode?, _ reason: Payload,
+        _ bytes: borrowing MutableSpan<UInt8>
+    ) {
+        if connection.phase != .closing {
+            leaveSession(connection)
+            append(to: connection) { output in
+                if let code {
+                    CloseFrame.append(code: code, into: &output)
+                } else {
+                    FrameHeader.encode(opcode: .close, length: 0, into: &output)
+                }
+            }
+        }
+        drain(connection)
+    }
+
+    /// Everything has been said: send what is left, shut our half, wait for the peer's end.
+    func drain(_ connection: Connection) {
+        connection.phase = .draining
+        connection.inbound = []
+        setDeadline(connection, inMs: limits.closeTimeoutMs)
+        markDirty(connection)
+    }
+
+    /// Begins the closing handshake.
+    func disconnect(_ connection: Connection, _ reason: DisconnectReason) {
+        disconnect(connection, reason, code: reason.code, reason.text)
+    }
+
+    private func disconnect(
+        _ connection: Connection, _ reason: DisconnectReason, code: CloseCode, _ text: String
+    ) {
+        guard connection.isWebSocket else { return }
+        if reason == .slowConsumer { counters[.slowConsumersClosed] += 1 }
+        leaveSession(connection)
+        connection.phase = .closing
+        append(to: connection) { CloseFrame.append(code: code, reason: text, into: &$0) }
+        setDeadline(connection, inMs: limits.closeTimeoutMs)
+    }
+
+    // MARK: Out
+
+    @inline(__always)
+    func append(to connection: Connection, _ write: (inout [UInt8]) -> Void) {
+        let before = connection.outbox.count
+        connection.outbox.append(from: &pool, write)
+        counters[.outboxBytes] += connection.outbox.count - before
+        markDirty(connection)
+    }
+
+    /// Appends a text frame.
+    func send(_ connection: Connection, text: [UInt8]) {
+        append(to: connection) { output in
+            FrameHeader.encode(opcode: .text, length: text.count, into: &output)
+            output.append(contentsOf: text)
+        }
+        closeIfTooSlow(connection)
+    }
+
+    func send(_ connection: Connection, _ event: EncodedEvent) {
+        let dialect = connection.dialect
+        append(to: connection) { output in
+            FrameHeader.encode(
+                opcode: .text, length: event.textCount(in: dialect), into: &output)
+            event.append(in: dialect, to: &output)
+        }
+        closeIfTooSlow(connection)
+    }
+
+    private func appendFrame(
+        to connection: Connection, _ opcode: Opcode, _ payload: Payload,
+        _ bytes: borrowing MutableSpan<UInt8>
+    ) {
+        append(to: connection) { output in
+            FrameHeader.encode(opcode: opcode, length: payload.count, into: &output)
+            switch payload {
+            case .inPlace(let range):
+                unsafe bytes.span.extracting(range).withUnsafeBufferPointer {
+                    unsafe output.append(contentsOf: $0)
+                }
+            case .assembled(let assembled):
+                output.append(contentsOf: assembled)
+            }
+        }
+        closeIfTooSlow(connection)
+    }
+
+    /// A reader whose outbox is full is told so behind what already waits, and has the closing time
+    /// to read it: cutting the stream inside a frame would hide the reason. Where all outboxes
+    /// together are over their bound there is no room for that courtesy.
+    func closeIfTooSlow(_ connection: Connection) {
+        guard connection.outbox.count > Self.smallOutbox else { return }
+        if counters[.outboxBytes] > limits.totalOutboxBytes / shardCount {
+            counters[.slowConsumersClosed] += 1
+            close(connection)
+        } else if connection.outbox.count > limits.outboxBytes {
+            disconnect(connection, .slowConsumer)
+        }
+    }
+
+    private static let smallOutbox = 16_384
+}
+
+extension ProtocolViolation {
+    fileprivate var reason: DisconnectReason {
+        switch closeCode {
+        case .invalidPayload: .invalidUTF8
+        case .messageTooBig: .messageTooBig
+        default: .protocolViolation
+        }
+    }
+}

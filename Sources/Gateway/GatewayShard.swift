@@ -1,0 +1,468 @@
+import Basics
+import BusCore
+import Domain
+import HTTP
+import Identity
+import StoreCore
+import WebSocket
+import Wire
+
+/// One shard: a machine of values. Bytes, mail and the time go in; bytes, operations, publications and
+/// mail come out. It owns no socket, no thread, no clock; the shard's thread and the simulator drive the
+/// same code.
+///
+///     beginTick ─ accept / receive(bytes) / peerEnded / receive(mail) ─ endTick ─ flush ─ takeOutput
+///
+/// Made and used on one thread. Files in reading order: this one (state and tick), +HTTP, Endpoints,
+/// +WebSocket, +Commands, +Answers, +CatchUp, +Hub.
+package final class GatewayShard {
+    package let index: Int
+    let shardCount: Int
+    let configuration: GatewayConfiguration
+    let limits: Limits
+    let messageLimits: MessageLimits
+    let status: NodeStatus
+    let busReachesOthers: Bool
+
+    var now: Now
+    package var counters = Counters()
+    var identifiers: IdentifierGenerator
+
+    // Connections: a slab of slots with generations, so that an old key is recognised.
+    var connections: [Connection?] = []
+    var generations: [UInt32] = []
+    var freeSlots: [UInt32] = []
+    var dirty: [ConnectionKey] = []
+    var pool = BufferPool()
+    var users: [UserID: UserState] = [:]
+    var connectBuckets: [IPAddress: TokenBucket] = [:]
+
+    // Scratch, reused for every request.
+    var requestParser: RequestParser
+    var json: JSONReader
+    var verifier: TokenVerifier
+
+    // The hub: what is followed here, and who is home here.
+    var topics: [Topic?] = []
+    var freeTopics: [Int32] = []
+    var topicIndices: [Channel: Int32] = [:]
+    var fanOutQueue: [Int32] = []
+    var fanOutStart = 0
+    var pendingFanOutBytes = 0
+    var homes: HomeDirectory
+    var watchTickets: UInt64 = 0
+
+    // Work that waits for an answer of the store.
+    var pendingWork: [UInt64: PendingWork] = [:]
+    var tickets: UInt64 = 0
+    var cursors = CursorCoalescer<CursorWaiter>()
+    var cursorsScheduled = false
+    var resumable: [ConnectionKey] = []
+
+    var wheel: TimerWheel
+    var firedTimers: [TimerWheel.Token] = []
+    var chatTimers: [UInt64: ChatTimer] = [:]
+    var chatTimerNumber: UInt64 = 0
+
+    var ownMail: [ShardMail] = []
+    var output = Output()
+    var isDraining = false
+
+    /// What a tick leaves for the driver to carry out, in this order.
+    package struct Output {
+        package var laneItems: [LaneItem] = []
+        package var publications: [Publication] = []
+        package var mail: [(shard: Int, mail: ShardMail)] = []
+        /// Shut the sending half; the peer's end is still awaited.
+        package var halfClosed: [ConnectionKey] = []
+        /// Gone: close the descriptor.
+        package var closed: [ConnectionKey] = []
+        var deliveries: [[Delivery]] = []
+    }
+
+    struct ChatTimer {
+        var chat: ChatID
+        var retriesHead: Bool
+    }
+
+    enum TimerKind: UInt8 { case connection, cursors, chat, housekeeping }
+
+    package init(
+        index: Int, shardCount: Int, configuration: GatewayConfiguration, status: NodeStatus,
+        busReachesOthers: Bool, random: any RandomNumberGenerator, now: Now
+    ) {
+        self.index = index
+        self.shardCount = shardCount
+        self.configuration = configuration
+        self.status = status
+        self.busReachesOthers = busReachesOthers
+        limits = configuration.limits
+        messageLimits = MessageLimits(
+            frameBytes: limits.frameBytes, messageBytes: limits.messageBytes,
+            fragments: limits.messageFragments)
+        self.now = now
+        identifiers = IdentifierGenerator(random: random)
+        requestParser = RequestParser(
+            limits: RequestLimits(
+                headBytes: limits.requestHeadBytes, headers: limits.requestHeaders,
+                bodyBytes: limits.requestBodyBytes))
+        json = JSONReader(
+            maximumDepth: limits.jsonDepth, maximumNodes: limits.jsonNodes,
+            hashSeed: identifiers.bits())
+        verifier = TokenVerifier(keys: configuration.tokenKeys)
+        homes = HomeDirectory(holdsBack: !configuration.planted.contains(.noHoldBack))
+        wheel = TimerWheel(now: now.instant)
+        output.deliveries = Array(repeating: [], count: shardCount)
+        schedule(.housekeeping, 0, at: now.instant.advanced(byMilliseconds: 10_000))
+    }
+
+    // MARK: The tick
+
+    package func beginTick(_ now: Now) {
+        self.now = now
+        counters[.ticks] += 1
+    }
+
+    /// Everything that follows from what came in: mail to itself, catch-ups, a step of fan-out,
+    /// timers.
+    package func endTick() {
+        // Timers first: what they say is then answered in the same tick.
+        wheel.advance(to: now.instant, fired: &firedTimers)
+        for token in firedTimers { fire(token) }
+        firedTimers.removeAll(keepingCapacity: true)
+
+        if !resumable.isEmpty {
+            let ready = resumable
+            resumable = []
+            for key in ready { resumeCatchUp(key) }
+        }
+        while !ownMail.isEmpty {
+            let mail = ownMail
+            ownMail = []
+            for item in mail { receive(item) }
+        }
+        fanOutStep()
+        for shard in 0..<shardCount where !output.deliveries[shard].isEmpty {
+            output.mail.append((shard, .deliveries(output.deliveries[shard])))
+            output.deliveries[shard] = []
+        }
+        counters[.entriesHeldBack] = homes.heldBackCount
+        counters[.entriesRepaired] = homes.repairedCount
+        status.counters[index].publish(counters)
+    }
+
+    /// When the next tick is due, whatever else happens; nil for "only when something comes in".
+    package func nextDeadline() -> Instant? {
+        if hasUrgentWork { return now.instant }
+        return wheel.nextDeadline()
+    }
+
+    package var hasUrgentWork: Bool {
+        fanOutStart < fanOutQueue.count || !resumable.isEmpty || !ownMail.isEmpty
+            || !dirty.isEmpty
+    }
+
+    /// False while so much waits to be fanned out that reading more would only add to it.
+    package var wantsInput: Bool { pendingFanOutBytes < 16_000_000 }
+
+    package func takeOutput() -> Output {
+        var taken = Output()
+        swap(&taken, &output)
+        swap(&taken.deliveries, &output.deliveries)
+        return taken
+    }
+
+    /// Offers each dirty connection's bytes once. `write` answers how many were taken: fewer than
+    /// offered means that the socket is full (`writable` is to follow), a negative number that it
+    /// is gone.
+    package func flush(
+        _ write: (ConnectionKey, UnsafeBufferPointer<UnsafeRawBufferPointer>) -> Int
+    ) {
+        let round = dirty
+        dirty.removeAll(keepingCapacity: true)
+        for key in round {
+            guard let connection = connection(key) else { continue }
+            connection.isDirty = false
+            if !connection.outbox.isEmpty {
+                let written = unsafe connection.outbox.withPending { unsafe write(key, $0) }
+                counters[.flushes] += 1
+                guard written >= 0 else {
+                    close(connection)
+                    continue
+                }
+                counters[.bytesSent] += written
+                counters[.outboxBytes] -= written
+                connection.outbox.consume(written, returningTo: &pool)
+            }
+            flushed(connection)
+        }
+    }
+
+    private func flushed(_ connection: Connection) {
+        if connection.outbox.isEmpty, connection.phase == .draining, !connection.hasHalfClosed {
+            connection.hasHalfClosed = true
+            output.halfClosed.append(connection.key)
+        }
+        if let job = connection.session?.jobs.first, job.isPaused,
+            connection.outbox.count < limits.outboxBytes / 4
+        {
+            job.isPaused = false
+            resumable.append(connection.key)
+        }
+    }
+
+    // MARK: Connections
+
+    /// A new TCP connection. nil where there is no place for it: answer nothing, close it.
+    package func accept(address: IPAddress) -> ConnectionKey? {
+        let open = connections.count - freeSlots.count
+        guard !isDraining, open < max(1, limits.connections / shardCount) else {
+            counters[.connectionsShed] += 1
+            return nil
+        }
+        let slot: UInt32
+        if let free = freeSlots.popLast() {
+            slot = free
+        } else {
+            slot = UInt32(connections.count)
+            connections.append(nil)
+            generations.append(0)
+        }
+        generations[Int(slot)] = generations[Int(slot)] == .max ? 1 : generations[Int(slot)] + 1
+        let key = ConnectionKey(slot: slot, generation: generations[Int(slot)])
+        let connection = Connection(key: key, address: address, now: now.instant)
+        connections[Int(slot)] = connection
+        counters[.connectionsAccepted] += 1
+        setDeadline(connection, inMs: limits.requestHeadTimeoutMs)
+        return key
+    }
+
+    @inline(__always)
+    func connection(_ key: ConnectionKey) -> Connection? {
+        guard key.slot < UInt32(connections.count), let connection = connections[Int(key.slot)],
+            connection.key.generation == key.generation
+        else { return nil }
+        return connection
+    }
+
+    /// Bytes from the peer; unmasked in place, so the caller's buffer is scratch afterwards.
+    package func receive(_ key: ConnectionKey, _ bytes: inout MutableSpan<UInt8>) {
+        guard let connection = connection(key) else { return }
+        connection.lastHeard = now.instant
+        counters[.bytesReceived] += bytes.count
+        if connection.phase == .http {
+            receiveHTTP(connection, &bytes)
+        } else if connection.isReading {
+            receiveFrames(connection, &bytes, from: 0)
+        }
+    }
+
+    /// The peer ended its half, or the socket failed.
+    package func peerEnded(_ key: ConnectionKey) {
+        guard let connection = connection(key) else { return }
+        // A half-closed HTTP client may still read its answer; a WebSocket client said nothing more.
+        if connection.phase == .http, connection.isAnswering || !connection.outbox.isEmpty {
+            connection.phase = .draining
+            connection.inbound = []
+            setDeadline(connection, inMs: limits.closeTimeoutMs)
+            return
+        }
+        close(connection)
+    }
+
+    /// The socket is gone; nothing more can be written.
+    package func failed(_ key: ConnectionKey) {
+        if let connection = connection(key) { close(connection) }
+    }
+
+    /// No connection is left.
+    package var isEmpty: Bool { connections.count == freeSlots.count }
+
+    /// The socket takes bytes again.
+    package func writable(_ key: ConnectionKey) {
+        guard let connection = connection(key) else { return }
+        markDirty(connection)
+    }
+
+    /// Frees everything that hangs off a connection. Its slot is reused from the next tick on.
+    func close(_ connection: Connection) {
+        guard connections[Int(connection.key.slot)] === connection else { return }
+        connections[Int(connection.key.slot)] = nil
+        freeSlots.append(connection.key.slot)
+        leaveSession(connection)
+        counters[.outboxBytes] -= connection.outbox.count
+        connection.outbox.clear(returningTo: &pool)
+        counters[.connectionsClosed] += 1
+        output.closed.append(connection.key)
+    }
+
+    /// Ends what the connection took part in; the socket may stay for the closing handshake.
+    func leaveSession(_ connection: Connection) {
+        if connection.isWebSocket { counters[.activeConnections] -= 1 }
+        endSubscriptions(of: connection)
+        guard let session = connection.session else { return }
+        for chat in session.typing.endAll() {
+            publishTyping(chat, session, isTyping: false, connection)
+        }
+        abandonJobs(of: session)
+        session.user.connections.removeAll { $0 == connection.key }
+        session.user.lastUsed = now.instant
+        counters[.authenticatedConnections] -= 1
+        connection.session = nil
+    }
+
+    func markDirty(_ connection: Connection) {
+        guard !connection.isDirty else { return }
+        connection.isDirty = true
+        dirty.append(connection.key)
+    }
+
+    // MARK: Timers
+
+    func schedule(_ kind: TimerKind, _ value: UInt64, at deadline: Instant) {
+        wheel.schedule(TimerWheel.Token(kind: kind.rawValue, value: value), at: deadline)
+    }
+
+    func setDeadline(_ connection: Connection, inMs milliseconds: Int) {
+        connection.deadline = now.instant.advanced(byMilliseconds: milliseconds)
+        scheduleCheck(connection)
+    }
+
+    /// Makes sure that the wheel looks at the connection when its next deadline is due.
+    func scheduleCheck(_ connection: Connection) {
+        guard let due = nextDue(of: connection) else { return }
+        if let next = connection.nextCheck, next <= due { return }
+        connection.nextCheck = due
+        schedule(.connection, connection.key.packed, at: due)
+    }
+
+    private func nextDue(of connection: Connection) -> Instant? {
+        var due = connection.deadline
+        func consider(_ instant: Instant?) {
+            guard let instant else { return }
+            due = due.map { min($0, instant) } ?? instant
+        }
+        guard connection.isWebSocket else { return due }
+        if let pinged = connection.pingedAt {
+            consider(pinged.advanced(byMilliseconds: limits.pongTimeoutMs))
+        } else {
+            consider(connection.lastHeard.advanced(byMilliseconds: limits.pingIntervalMs))
+        }
+        consider(connection.messageBegan?.advanced(byMilliseconds: limits.messageTimeoutMs))
+        if let session = connection.session {
+            consider(session.expiresAt)
+            if !session.hasWarnedOfExpiry { consider(Self.warning(of: session)) }
+            consider(session.typing.nextExpiry)
+        }
+        return due
+    }
+
+    /// A minute before the token expires.
+    static func warning(of session: Session) -> Instant {
+        Instant(
+            nanoseconds: session.expiresAt.nanoseconds > 60_000_000_000
+                ? session.expiresAt.nanoseconds - 60_000_000_000 : 0)
+    }
+
+    private func fire(_ token: TimerWheel.Token) {
+        switch TimerKind(rawValue: token.kind) {
+        case .connection:
+            guard let connection = connection(ConnectionKey(packed: token.value)) else { return }
+            // An earlier check may have been scheduled since; only the earliest one counts.
+            if let next = connection.nextCheck, next > now.instant { return }
+            connection.nextCheck = nil
+            check(connection)
+            if self.connection(connection.key) != nil { scheduleCheck(connection) }
+        case .cursors:
+            cursorsScheduled = false
+            submitCursors()
+        case .chat:
+            guard let timer = chatTimers.removeValue(forKey: token.value) else { return }
+            chatTimerFired(timer)
+        case .housekeeping:
+            keepHouse()
+            schedule(.housekeeping, 0, at: now.instant.advanced(byMilliseconds: 10_000))
+        case nil:
+            break
+        }
+    }
+
+    private func check(_ connection: Connection) {
+        if let deadline = connection.deadline, deadline <= now.instant {
+            connection.deadline = nil
+            deadlinePassed(connection)
+            return
+        }
+        guard connection.isWebSocket else { return }
+        if let began = connection.messageBegan,
+            now.instant >= began.advanced(byMilliseconds: limits.messageTimeoutMs)
+        {
+            disconnect(connection, .messageTimeout)
+            return
+        }
+        if let session = connection.session, !checkSession(connection, session) { return }
+        checkLiveness(connection)
+    }
+
+    /// Whether the session goes on.
+    private func checkSession(_ connection: Connection, _ session: Session) -> Bool {
+        for chat in session.typing.expire(now: now.instant) {
+            publishTyping(chat, session, isTyping: false, connection)
+        }
+        if session.expiresAt <= now.instant {
+            refuseToken(connection, isExpired: true, id: nil)
+            return false
+        }
+        if !session.hasWarnedOfExpiry, Self.warning(of: session) <= now.instant {
+            session.hasWarnedOfExpiry = true
+            let left = Int(session.expiresAt.nanoseconds(since: now.instant) / 1_000_000)
+            send(connection, EventEncoder.sessionExpiring(inMs: left))
+        }
+        return true
+    }
+
+    private func checkLiveness(_ connection: Connection) {
+        if let pinged = connection.pingedAt {
+            if connection.lastHeard > pinged {
+                connection.pingedAt = nil
+            } else if now.instant >= pinged.advanced(byMilliseconds: limits.pongTimeoutMs) {
+                disconnect(connection, .pongTimeout)
+                return
+            }
+        }
+        if connection.pingedAt == nil,
+            now.instant >= connection.lastHeard.advanced(byMilliseconds: limits.pingIntervalMs)
+        {
+            connection.pingedAt = now.instant
+            append(to: connection) { FrameHeader.encode(opcode: .ping, length: 0, into: &$0) }
+        }
+    }
+
+    private func deadlinePassed(_ connection: Connection) {
+        switch connection.phase {
+        case .http:
+            if connection.isAnswering { return }
+            if connection.inbound.isEmpty {
+                close(connection)
+            } else {
+                answerTimeout(connection)
+            }
+        case .unauthenticated: disconnect(connection, .authTimeout)
+        case .closing, .draining: close(connection)
+        case .open, .benchEcho, .benchRoom: break
+        }
+    }
+
+    private func keepHouse() {
+        pool.trim()
+        let longAgo = 60_000
+        users = users.filter {
+            !$0.value.connections.isEmpty
+                || now.instant.milliseconds(since: $0.value.lastUsed) < longAgo
+        }
+        connectBuckets.removeAll(keepingCapacity: connectBuckets.count < 4_096)
+    }
+}
+
+@available(*, unavailable)
+extension GatewayShard: Sendable {}

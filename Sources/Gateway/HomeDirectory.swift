@@ -1,0 +1,265 @@
+import Basics
+import BusCore
+import Domain
+import Wire
+
+/// The channels whose home is this shard: where a chat's log is put in order for the whole instance.
+///
+/// Entries come from the bus in any order, perhaps twice, perhaps not at all. They leave here
+/// contiguous: an entry waits (≤ 200 ms) until its predecessor came, then the store is asked once for
+/// what is missing.
+///
+///     unknown head ── head read ──► in order ── a later entry ──► holding back ── predecessor ──► in order
+///                                                                      │ 200 ms
+///                                                                      ▼
+///                                                                 repairing (one store read) ──► in order
+///
+/// A channel is known only while some shard of this instance follows it.
+package struct HomeDirectory {
+    /// What the shard carries out.
+    package enum Effect {
+        /// Pass on to a shard that follows.
+        case deliver(to: Int, Delivery)
+        /// Tell a shard that everything after `head` will reach it.
+        case watching(shard: Int, channel: Channel, ticket: UInt64, head: Seq)
+        case readHead(ChatID)
+        case readRange(ChatID, after: Seq)
+        case holdBackTimer(ChatID)
+    }
+
+    /// Entries held back a chat; more are dropped, and come from the store.
+    package static let maximumHeld = 1_024
+    package static let repairPage = 256
+
+    private struct Home {
+        var watchers: [Int] = []
+        var waiting: [(shard: Int, ticket: UInt64)] = []
+        /// The last entry that was passed on; nil until the head has been read.
+        var applied: Seq?
+        var held: [Seq: Publication] = [:]
+        var isReading = false
+        var hasTimer = false
+    }
+
+    private var homes: [Channel: Home] = [:]
+    private let holdsBack: Bool
+    package private(set) var heldBackCount = 0
+    package private(set) var repairedCount = 0
+
+    /// - Parameter holdsBack: false only where the simulator plants that bug.
+    package init(holdsBack: Bool = true) { self.holdsBack = holdsBack }
+
+    package var count: Int { homes.count }
+
+    package mutating func watch(
+        _ channel: Channel, shard: Int, ticket: UInt64, effects: inout [Effect]
+    ) {
+        var home = homes.removeValue(forKey: channel) ?? Home()
+        defer { homes[channel] = home }
+        guard case .chat(let chat) = channel else {
+            home.watchers.append(shard)
+            effects.append(.watching(shard: shard, channel: channel, ticket: ticket, head: 0))
+            return
+        }
+        if let applied = home.applied {
+            home.watchers.append(shard)
+            effects.append(
+                .watching(shard: shard, channel: channel, ticket: ticket, head: applied))
+            return
+        }
+        home.waiting.append((shard, ticket))
+        if !home.isReading {
+            home.isReading = true
+            effects.append(.readHead(chat))
+        }
+    }
+
+    package mutating func unwatch(_ channel: Channel, shard: Int) {
+        guard var home = homes.removeValue(forKey: channel) else { return }
+        home.watchers.removeAll { $0 == shard }
+        home.waiting.removeAll { $0.shard == shard }
+        if !home.watchers.isEmpty || !home.waiting.isEmpty { homes[channel] = home }
+    }
+
+    package mutating func accept(_ publication: Publication, effects: inout [Effect]) {
+        // Without followers here there is nothing to do: who comes later reads the store.
+        guard var home = homes.removeValue(forKey: publication.channel) else { return }
+        defer { homes[publication.channel] = home }
+        guard case .entry(let entry) = publication.content else {
+            if let delivery = Self.delivery(of: publication) {
+                for shard in home.watchers { effects.append(.deliver(to: shard, delivery)) }
+            }
+            return
+        }
+        guard holdsBack else {
+            pass(publication, entry, in: &home, &effects)
+            return
+        }
+        guard let applied = home.applied else {
+            hold(publication, entry.seq, in: &home)
+            return
+        }
+        if entry.seq <= applied { return }
+        guard entry.seq == applied + 1 else {
+            hold(publication, entry.seq, in: &home)
+            heldBackCount += 1
+            if !home.hasTimer {
+                home.hasTimer = true
+                effects.append(.holdBackTimer(entry.chat))
+            }
+            return
+        }
+        pass(publication, entry, in: &home, &effects)
+        passHeld(in: &home, &effects)
+    }
+
+    /// The answer to `readHead`.
+    package mutating func headRead(_ chat: ChatID, head: Seq, effects: inout [Effect]) {
+        let channel = Channel.chat(chat)
+        guard var home = homes.removeValue(forKey: channel) else { return }
+        defer { homes[channel] = home }
+        home.isReading = false
+        // With the bug of no hold-back entries may have been passed on already.
+        let applied = max(head, home.applied ?? 0)
+        home.applied = applied
+        for (shard, ticket) in home.waiting {
+            home.watchers.append(shard)
+            effects.append(
+                .watching(shard: shard, channel: channel, ticket: ticket, head: applied))
+        }
+        home.waiting = []
+        settle(chat, &home, &effects)
+    }
+
+    /// The answer to `readRange`, perhaps empty.
+    package mutating func rangeRead(
+        _ chat: ChatID, _ entries: [LogEntry], effects: inout [Effect]
+    ) {
+        let channel = Channel.chat(chat)
+        guard var home = homes.removeValue(forKey: channel) else { return }
+        defer { homes[channel] = home }
+        home.isReading = false
+        for entry in entries where entry.seq == (home.applied ?? 0) + 1 {
+            repairedCount += 1
+            // Whoever caused it has its ack; where this was another process, nobody is left out.
+            let held = home.held[entry.seq]
+            let publication = held
+                ?? Publication(
+                    channel: channel, content: .entry(entry),
+                    origin: Origin(instance: 0, connection: 0))
+            pass(publication, entry, in: &home, &effects)
+        }
+        passHeld(in: &home, &effects)
+        if entries.count >= Self.repairPage, !home.isReading {
+            home.isReading = true
+            effects.append(.readRange(chat, after: home.applied ?? 0))
+            return
+        }
+        settle(chat, &home, &effects)
+    }
+
+    /// 200 ms have gone since an entry was held back: where it still waits, ask the store.
+    package mutating func holdBackExpired(_ chat: ChatID, effects: inout [Effect]) {
+        guard var home = homes.removeValue(forKey: .chat(chat)) else { return }
+        defer { homes[.chat(chat)] = home }
+        home.hasTimer = false
+        guard !home.held.isEmpty, !home.isReading, let applied = home.applied else { return }
+        home.isReading = true
+        effects.append(.readRange(chat, after: applied))
+    }
+
+    /// The head could not be read; `retryHead` follows after a while.
+    package mutating func headFailed(_ chat: ChatID) {
+        homes[.chat(chat)]?.isReading = false
+    }
+
+    /// A read failed: the store is away. Asked again when the timer fires.
+    package mutating func readFailed(_ chat: ChatID, effects: inout [Effect]) {
+        guard var home = homes.removeValue(forKey: .chat(chat)) else { return }
+        defer { homes[.chat(chat)] = home }
+        home.isReading = false
+        if !home.hasTimer {
+            home.hasTimer = true
+            effects.append(.holdBackTimer(chat))
+        }
+    }
+
+    /// As `holdBackExpired`, for a channel whose head is not known yet.
+    package mutating func retryHead(_ chat: ChatID, effects: inout [Effect]) {
+        guard var home = homes.removeValue(forKey: .chat(chat)) else { return }
+        defer { homes[.chat(chat)] = home }
+        guard home.applied == nil, !home.isReading, !home.waiting.isEmpty else { return }
+        home.isReading = true
+        effects.append(.readHead(chat))
+    }
+
+    // MARK: The order
+
+    private func hold(_ publication: Publication, _ seq: Seq, in home: inout Home) {
+        guard home.held.count < Self.maximumHeld else { return }
+        home.held[seq] = publication
+    }
+
+    private func pass(
+        _ publication: Publication, _ entry: LogEntry, in home: inout Home,
+        _ effects: inout [Effect]
+    ) {
+        home.held[entry.seq] = nil
+        home.applied = entry.seq
+        guard let delivery = Self.delivery(of: publication) else { return }
+        for shard in home.watchers { effects.append(.deliver(to: shard, delivery)) }
+    }
+
+    private func passHeld(in home: inout Home, _ effects: inout [Effect]) {
+        while let applied = home.applied, let next = home.held[applied + 1],
+            case .entry(let entry) = next.content
+        {
+            pass(next, entry, in: &home, &effects)
+        }
+    }
+
+    /// Drops what is old, passes what now follows, and watches over what still waits.
+    private func settle(_ chat: ChatID, _ home: inout Home, _ effects: inout [Effect]) {
+        passHeld(in: &home, &effects)
+        if let applied = home.applied, !home.held.isEmpty {
+            home.held = home.held.filter { $0.key > applied }
+        }
+        if !home.held.isEmpty, !home.hasTimer {
+            home.hasTimer = true
+            effects.append(.holdBackTimer(chat))
+        }
+    }
+
+    // MARK: Encoding
+
+    /// What followers receive: encoded here, once for all shards.
+    private static func delivery(of publication: Publication) -> Delivery? {
+        var delivery = Delivery(
+            channel: publication.channel, content: .text([]), seq: 0, audience: .allButOrigin,
+            origin: publication.origin, membership: nil, isEphemeral: publication.isEphemeral)
+        switch publication.content {
+        case .entry(let entry):
+            delivery.seq = entry.seq
+            delivery.content = .event(EventEncoder.entry(entry))
+            switch entry.body {
+            case .message:
+                delivery.audience = .allButCanonicalOrigin
+            case .membership(let change):
+                delivery.audience = .all
+                delivery.membership = change
+            }
+        case .receipt(let receipt):
+            delivery.content = .event(EventEncoder.receipt(receipt))
+            if receipt.isReadPrivate { delivery.audience = .user(receipt.user) }
+        case .typing(let typing):
+            delivery.content = .event(EventEncoder.typing(typing))
+        case .text(let bytes):
+            delivery.audience = .all
+            delivery.content = .text(bytes)
+        case .joined(let chat, let since):
+            delivery.audience = .all
+            delivery.content = .joined(chat, since: since)
+        }
+        return delivery
+    }
+}

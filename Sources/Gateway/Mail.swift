@@ -1,0 +1,125 @@
+import Basics
+import BusCore
+import Domain
+import StoreCore
+import Wire
+
+/// What reaches a shard from outside its thread. Messages from one sender to one shard arrive in the
+/// order of sending; nothing is promised between senders.
+package enum ShardMail: Sendable {
+    /// From the commit lane: what became of operations that this shard submitted.
+    case answers([LaneAnswer])
+    /// From the bus: for channels whose home is here.
+    case publications([Publication])
+    /// From a channel's home: for connections that follow it here.
+    case deliveries([Delivery])
+    /// To a channel's home: a shard begins or ends to follow.
+    case watch(Channel, shard: Int, ticket: UInt64)
+    case unwatch(Channel, shard: Int)
+    /// From a channel's home: everything after `head` will be delivered.
+    case watching(Channel, ticket: UInt64, head: Seq)
+    /// The node begins to drain.
+    case drain
+
+    /// What it costs in a mailbox, roughly, in bytes.
+    package var approximateBytes: Int {
+        switch self {
+        case .answers(let answers): answers.reduce(64) { $0 + $1.approximateBytes }
+        case .publications(let batch): batch.reduce(64) { $0 + $1.approximateBytes }
+        case .deliveries(let batch): batch.reduce(64) { $0 + $1.approximateBytes }
+        case .watch, .unwatch, .watching, .drain: 128
+        }
+    }
+
+    /// Whether it may be dropped when the mailbox is over its bound.
+    package var isEphemeral: Bool {
+        switch self {
+        case .publications(let batch): batch.allSatisfy(\.isEphemeral)
+        case .deliveries(let batch): batch.allSatisfy { $0.seq == 0 && $0.isEphemeral }
+        case .answers, .watch, .unwatch, .watching, .drain: false
+        }
+    }
+}
+
+/// An operation on its way to the store, with the way back.
+package struct LaneItem: Sendable {
+    package var shard: Int
+    package var ticket: UInt64
+    package var operation: Operation
+
+    package init(shard: Int, ticket: UInt64, operation: Operation) {
+        self.shard = shard
+        self.ticket = ticket
+        self.operation = operation
+    }
+}
+
+package struct LaneAnswer: Sendable {
+    package enum Result: Sendable {
+        case outcome(Outcome)
+        /// Certain: it had no effect.
+        case notStored
+        /// It may have been stored, and that could not be found out in time.
+        case unknown
+    }
+
+    package var ticket: UInt64
+    package var result: Result
+
+    package init(ticket: UInt64, result: Result) {
+        self.ticket = ticket
+        self.result = result
+    }
+
+    var approximateBytes: Int {
+        switch result {
+        case .outcome(.appended(let entry)): entry.approximateBytes
+        case .outcome(.logs(let pages)):
+            pages.reduce(64) { $0 + $1.entries.reduce(64) { $0 + $1.approximateBytes } }
+        case .outcome(.range(let entries)): entries.reduce(64) { $0 + $1.approximateBytes }
+        case .outcome(.history(let page)): page.entries.reduce(64) { $0 + $1.approximateBytes }
+        case .outcome, .notStored, .unknown: 128
+        }
+    }
+}
+
+/// One event on its way from a channel's home to the shards whose connections follow it. Encoded
+/// already, once for all of them.
+package struct Delivery: Sendable {
+    package enum Content: Sendable {
+        case event(EncodedEvent)
+        /// A bench room's text, sent on as it is.
+        case text([UInt8])
+        /// To a user's own channel: they are in a chat now, and want what comes after `since`.
+        case joined(ChatID, since: Seq)
+    }
+
+    /// Who of the channel's followers receives it.
+    package enum Audience: Sendable {
+        case all
+        /// Not the connection that caused it.
+        case allButOrigin
+        /// Not the connection that caused it, unless it speaks a legacy dialect, whose clients expect the echo.
+        case allButCanonicalOrigin
+        /// The user's own connections, without the one that caused it.
+        case user(UserID)
+    }
+
+    package var channel: Channel
+    package var content: Content
+    /// The log position; 0 for what is outside the log.
+    package var seq: Seq
+    package var audience: Audience
+    package var origin: Origin
+    /// Set where the entry ends or begins a membership: applied before anything that follows.
+    package var membership: MembershipChange?
+    package var isEphemeral: Bool
+
+    var approximateBytes: Int {
+        switch content {
+        case .event(let event): 128 + event.payload.count
+        case .text(let bytes): 128 + bytes.count
+        case .joined: 128
+        }
+    }
+}

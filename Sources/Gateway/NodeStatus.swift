@@ -1,0 +1,71 @@
+import Basics
+import StoreCore
+import Synchronization
+
+/// What all shards of a node know of it: for /health and /metrics, which any shard answers.
+package final class NodeStatus: Sendable {
+    private let storeFailure = Mutex<StoreFailure?>(nil)
+    private let draining = Atomic<Bool>(false)
+    private let overloaded = Atomic<Bool>(false)
+    package let counters: [PublishedCounters]
+    package let lane = LaneCounters()
+    package let latency = RequestLatency()
+
+    package init(shards: Int) { counters = (0..<shards).map { _ in PublishedCounters() } }
+
+    /// Read only where somebody asks for health: a lock there costs nothing that matters.
+    package var failure: StoreFailure? { storeFailure.withLock { $0 } }
+
+    package func set(failure: StoreFailure?) { storeFailure.withLock { $0 = failure } }
+
+    package var isDraining: Bool { draining.load(ordering: .relaxed) }
+    package func beginDraining() { draining.store(true, ordering: .relaxed) }
+
+    package var isOverloaded: Bool { overloaded.load(ordering: .relaxed) }
+    package func set(overloaded value: Bool) { overloaded.store(value, ordering: .relaxed) }
+
+    package var isReady: Bool { failure == nil && !isDraining && !isOverloaded }
+}
+
+/// What the commit lane counts.
+package final class LaneCounters: Sendable {
+    package let batches = Atomic<Int>(0)
+    package let operations = Atomic<Int>(0)
+    package let failures = Atomic<Int>(0)
+    package let queued = Atomic<Int>(0)
+    package let commitMicroseconds = Atomic<Int>(0)
+
+    package init() {}
+}
+
+/// HTTP request durations by route template: a bounded set of labels, whatever clients ask for.
+package final class RequestLatency: Sendable {
+    package static let bucketsMs = [1, 5, 10, 50, 100, 500, 1_000, 5_000]
+
+    private final class Row: Sendable {
+        let buckets: [Cell] = RequestLatency.bucketsMs.map { _ in Cell() }
+        let count = Atomic<Int>(0)
+        let microseconds = Atomic<Int>(0)
+    }
+    private final class Cell: Sendable { let value = Atomic<Int>(0) }
+
+    private let rows: [Row] = HTTPRoute.allCases.map { _ in Row() }
+
+    func record(_ route: HTTPRoute, microseconds: Int) {
+        let row = rows[route.index]
+        for (index, bound) in Self.bucketsMs.enumerated() where microseconds <= bound * 1_000 {
+            row.buckets[index].value.wrappingAdd(1, ordering: .relaxed)
+        }
+        row.count.wrappingAdd(1, ordering: .relaxed)
+        row.microseconds.wrappingAdd(microseconds, ordering: .relaxed)
+    }
+
+    /// Cumulative bucket counts, the number of requests, and the sum of their durations.
+    func read(_ route: HTTPRoute) -> (buckets: [Int], count: Int, microseconds: Int) {
+        let row = rows[route.index]
+        return (
+            row.buckets.map { $0.value.load(ordering: .relaxed) },
+            row.count.load(ordering: .relaxed), row.microseconds.load(ordering: .relaxed)
+        )
+    }
+}

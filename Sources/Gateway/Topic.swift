@@ -1,0 +1,207 @@
+import Basics
+import BusCore
+import Domain
+import WebSocket
+import Wire
+
+/// One followed channel on one shard: who follows it here, and what they are still to be given.
+///
+///     awaiting (the home was told) ── watching(head) ──► following
+///
+/// Deliveries arrive in order. They gather in `pending`; a *pass* takes all of them, joins their frames
+/// into one run of bytes a dialect, and walks the members, over several ticks where they are many.
+final class Topic {
+    struct Member {
+        var slot: UInt32
+        /// Index in the connection's `subscriptions`.
+        var subscription: Int32
+        /// Entries up to here have been put into its outbox, or were none of its business.
+        var deliveredSeq: Seq
+    }
+
+    final class Pass {
+        let deliveries: [Delivery]
+        /// Joined frames, made when the first member of the dialect is met.
+        var frames = [SharedBytes?](repeating: nil, count: Dialect.allCases.count)
+        var position = 0
+        /// 0 where the pass holds no entry of the log.
+        var firstSeq: Seq = 0
+        var lastSeq: Seq = 0
+        /// Connections of this instance that must not get everything.
+        var exceptions: [UInt64] = []
+        /// Something in it is for one user only: everyone takes the careful path.
+        var isSelective = false
+        var hasDroppable = false
+
+        init(deliveries: [Delivery]) { self.deliveries = deliveries }
+    }
+
+    let channel: Channel
+    let index: Int32
+    /// The ticket of the watch that was sent home.
+    let ticket: UInt64
+    var isFollowing = false
+    /// The last entry that arrived here.
+    var applied: Seq = 0
+    var memberCount = 0
+
+    var members: [Member] = []
+    /// Catch-ups that need this topic to stay.
+    var pins = 0
+    var waitingForHome: [ConnectionKey] = []
+
+    var pending: [Delivery] = []
+    var pendingBytes = 0
+    var pass: Pass?
+    var isQueued = false
+
+    /// The last entries, kept while somebody catches up: what arrives between their read of the
+    /// store and its answer is taken from here.
+    private(set) var recent: [Delivery] = []
+    private var recentBytes = 0
+    static let maximumRecentBytes = 1_000_000
+
+    init(channel: Channel, index: Int32, ticket: UInt64) {
+        self.channel = channel
+        self.index = index
+        self.ticket = ticket
+    }
+
+    /// Takes in what the home sent. False for an entry that was here before.
+    func accept(_ delivery: Delivery) -> Bool {
+        if delivery.seq > 0 {
+            guard delivery.seq > applied else { return false }
+            applied = delivery.seq
+            if pins > 0 { remember(delivery) }
+            if let membership = delivery.membership {
+                memberCount += membership.endsMembership ? -1 : 1
+            }
+        }
+        if members.isEmpty { return true }
+        pending.append(delivery)
+        pendingBytes += delivery.approximateBytes
+        return true
+    }
+
+    private func remember(_ delivery: Delivery) {
+        recent.append(delivery)
+        recentBytes += delivery.approximateBytes
+        while recentBytes > Self.maximumRecentBytes, let first = recent.first {
+            recentBytes -= first.approximateBytes
+            recent.removeFirst()
+        }
+    }
+
+    func forgetRecent() {
+        recent = []
+        recentBytes = 0
+    }
+
+    /// The entries (after, applied]; nil where they are not all at hand.
+    func recentEntries(after: Seq) -> ArraySlice<Delivery>? {
+        guard after < applied else { return [] }
+        guard let first = recent.first, first.seq <= after + 1 else { return nil }
+        // Contiguous, so the place is known.
+        let start = recent.index(recent.startIndex, offsetBy: Int(after + 1 - first.seq))
+        return recent[start...]
+    }
+
+    /// Starts a pass over all that is pending.
+    func beginPass(instance: UInt64) {
+        let pass = Pass(deliveries: pending)
+        for delivery in pending {
+            if delivery.seq > 0 {
+                if pass.firstSeq == 0 { pass.firstSeq = delivery.seq }
+                pass.lastSeq = delivery.seq
+            }
+            switch delivery.audience {
+            case .all: break
+            case .allButOrigin, .allButCanonicalOrigin:
+                if delivery.origin.instance == instance, delivery.origin.connection != 0 {
+                    pass.exceptions.append(delivery.origin.connection)
+                }
+            case .user: pass.isSelective = true
+            }
+            if delivery.isDroppable { pass.hasDroppable = true }
+            if case .joined = delivery.content { pass.isSelective = true }
+        }
+        pending = []
+        pendingBytes = 0
+        self.pass = pass
+    }
+
+    // MARK: Members
+
+    /// Adds a member at the end; a pass that is under way will meet it.
+    func add(slot: UInt32, subscription: Int32, deliveredSeq: Seq) -> Int32 {
+        members.append(
+            Member(slot: slot, subscription: subscription, deliveredSeq: deliveredSeq))
+        return Int32(members.count - 1)
+    }
+
+    /// Removes the member at `index` by moving others into its place; `moved` is told who went where.
+    /// A pass under way still meets every remaining member exactly once.
+    func remove(at index: Int, moved: (Member, Int32) -> Void) {
+        var hole = index
+        if let pass, hole < pass.position {
+            // Keep what was visited in front: the last visited fills the hole.
+            pass.position -= 1
+            if hole != pass.position {
+                members[hole] = members[pass.position]
+                moved(members[hole], Int32(hole))
+            }
+            hole = pass.position
+        }
+        let last = members.count - 1
+        if hole != last {
+            members[hole] = members[last]
+            moved(members[hole], Int32(hole))
+        }
+        members.removeLast()
+    }
+}
+
+extension Topic.Pass {
+    /// All its frames for a dialect, joined.
+    func joinedFrames(in dialect: Dialect) -> SharedBytes {
+        let index = Int(dialect.rawValue)
+        if let made = frames[index] { return made }
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(deliveries.reduce(0) { $0 + $1.frameCount(in: dialect) })
+        for delivery in deliveries { delivery.appendFrame(in: dialect, to: &bytes) }
+        let made = SharedBytes(bytes)
+        frames[index] = made
+        return made
+    }
+}
+
+extension Delivery {
+    /// May be left out for a reader that is half behind: only the latest counts.
+    var isDroppable: Bool {
+        guard isEphemeral, case .event = content else { return false }
+        return true
+    }
+
+    func textCount(in dialect: Dialect) -> Int {
+        switch content {
+        case .event(let event): event.textCount(in: dialect)
+        case .text(let bytes): bytes.count
+        case .joined: 0
+        }
+    }
+
+    func frameCount(in dialect: Dialect) -> Int {
+        let count = textCount(in: dialect)
+        return FrameHeader.headerLength(forPayload: count) + count
+    }
+
+    func appendFrame(in dialect: Dialect, to output: inout [UInt8]) {
+        if case .joined = content { return }
+        FrameHeader.encode(opcode: .text, length: textCount(in: dialect), into: &output)
+        switch content {
+        case .event(let event): event.append(in: dialect, to: &output)
+        case .text(let bytes): output.append(contentsOf: bytes)
+        case .joined: break
+        }
+    }
+}

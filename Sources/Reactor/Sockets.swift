@@ -1,0 +1,155 @@
+import Basics
+import CLinux
+import Glibc
+
+extension SystemError {
+    /// The system's own words.
+    package static func text(of errno: Int32) -> String {
+        guard let text = unsafe strerror(errno) else { return "error \(errno)" }
+        return unsafe String(cString: text)
+    }
+
+    package var isAddressInUse: Bool { errno == EADDRINUSE }
+    package var isOutOfDescriptors: Bool { errno == EMFILE || errno == ENFILE }
+    /// Nothing to do with our state: this one connection is gone already.
+    package var isPeersDoing: Bool {
+        errno == ECONNABORTED || errno == EPROTO || errno == EPERM || errno == EINTR
+    }
+}
+
+/// A listening TCP socket. Each shard has its own on the same port (SO_REUSEPORT), and the kernel
+/// spreads the connections.
+package struct Listener: ~Copyable {
+    package let descriptor: Int32
+    package let port: UInt16
+
+    /// - Parameters:
+    ///   - address: IPv4 or IPv6, as text.
+    ///   - port: 0 chooses a free one.
+    package init(address: String, port: UInt16) throws(SystemError) {
+        descriptor = unsafe try checked("listen", martlet_listen(address, port, 1, 4_096))
+        self.port = UInt16(truncatingIfNeeded: martlet_local_port(descriptor))
+    }
+
+    /// Takes over a descriptor from `release`, on the thread that will accept.
+    package init(adopting descriptor: Int32) {
+        self.descriptor = descriptor
+        port = UInt16(truncatingIfNeeded: martlet_local_port(descriptor))
+    }
+
+    /// Gives the descriptor away: it crosses to another thread as a number.
+    package consuming func release() -> Int32 {
+        let descriptor = descriptor
+        discard self
+        return descriptor
+    }
+
+    deinit { _ = martlet_close(descriptor) }
+
+    /// Whether nobody else listens there. SO_REUSEPORT alone would share the port with a second
+    /// server of the same user, and each would get half of the clients.
+    package static func checkIsFree(address: String, port: UInt16) throws(SystemError) {
+        guard port != 0 else { return }
+        _ = unsafe martlet_close(try checked("bind", martlet_listen(address, port, 0, 1)))
+    }
+
+    package enum Accepted {
+        case connection(Int32, address: UInt128)
+        case none
+    }
+
+    /// Takes one waiting connection.
+    package func accept() throws(SystemError) -> Accepted {
+        var bytes = [UInt8](repeating: 0, count: 16)
+        let result = unsafe bytes.withUnsafeMutableBufferPointer {
+            unsafe martlet_accept(descriptor, $0.baseAddress)
+        }
+        if result == -EAGAIN { return .none }
+        let fd = try checked("accept4", result)
+        return .connection(fd, address: bytes.reduce(0) { $0 << 8 | UInt128($1) })
+    }
+}
+
+/// The calls on a connected socket. Results rather than errors: they are normal traffic.
+package enum Socket {
+    package enum Received {
+        case bytes(Int)
+        case wouldBlock
+        case ended
+        case failed
+    }
+
+    package static func receive(_ fd: Int32, into buffer: UnsafeMutableRawBufferPointer) -> Received
+    {
+        let count = unsafe martlet_receive(fd, buffer.baseAddress, UInt64(buffer.count))
+        if count > 0 { return .bytes(Int(count)) }
+        if count == 0 { return .ended }
+        return count == -Int64(EAGAIN) || count == -Int64(EINTR) ? .wouldBlock : .failed
+    }
+
+    /// Writes the chunks in order with one call. Returns how many bytes were taken, or -1 where the
+    /// socket is gone.
+    package static func write(
+        _ fd: Int32, _ chunks: UnsafeBufferPointer<UnsafeRawBufferPointer>
+    ) -> Int {
+        let count: Int64
+        if chunks.count == 1 {
+            count = unsafe martlet_send(fd, chunks[0].baseAddress, UInt64(chunks[0].count))
+        } else {
+            count = unsafe withUnsafeTemporaryAllocation(of: iovec.self, capacity: chunks.count) {
+                vectors in
+                for index in 0..<chunks.count {
+                    unsafe vectors.initializeElement(
+                        at: index,
+                        to: iovec(
+                            iov_base: UnsafeMutableRawPointer(mutating: chunks[index].baseAddress),
+                            iov_len: chunks[index].count))
+                }
+                return unsafe martlet_write_vector(fd, vectors.baseAddress, Int32(chunks.count))
+            }
+        }
+        if count >= 0 { return Int(count) }
+        return count == -Int64(EAGAIN) || count == -Int64(EINTR) ? 0 : -1
+    }
+
+    package static func shutdownSend(_ fd: Int32) { _ = martlet_shutdown_send(fd) }
+    package static func close(_ fd: Int32) { _ = martlet_close(fd) }
+}
+
+package enum System {
+    /// Raises the soft limit of open files to the hard one. Returns it.
+    package static func raiseFileLimit() -> Int { Int(martlet_raise_file_limit()) }
+
+    package static func pause(milliseconds: UInt32) { _ = usleep(milliseconds * 1_000) }
+}
+
+/// The machine's clocks.
+package struct SystemClock: Clock, Sendable {
+    package init() {}
+
+    package func now() -> Now {
+        Now(
+            instant: Instant(nanoseconds: martlet_monotonic_ns()),
+            wall: WallTime(milliseconds: martlet_realtime_ms()))
+    }
+}
+
+/// SIGTERM and SIGINT as something to wait for. Made before any other thread, which then inherit the
+/// blocked signals.
+package struct SignalWaiter: ~Copyable {
+    private let descriptor: Int32
+
+    package init() throws(SystemError) {
+        descriptor = try checked("signalfd", martlet_signalfd())
+    }
+
+    deinit { _ = martlet_close(descriptor) }
+
+    /// Blocks until one of them comes. Returns its number.
+    package func wait() -> Int32 {
+        while true {
+            let signal = martlet_signalfd_next(descriptor)
+            if signal != 0 { return signal }
+        }
+    }
+}

@@ -1,0 +1,252 @@
+import Basics
+import HTTP
+import Identity
+
+/// What can be set, in one table: the key of the file and of the flag (`--data`), the environment
+/// names (the first is ours, the others those of the existing services), and what it means.
+package enum ConfigurationKey: String, CaseIterable, Sendable {
+    case bind
+    case port
+    case data
+    case jwtSecret = "jwt-secret"
+    case shards
+    case allowedOrigin = "allowed-origin"
+    case trustedProxy = "trusted-proxy"
+    case instance
+    case limit
+    case dev
+    case bench
+    case logLevel = "log-level"
+
+    package var environmentNames: [String] {
+        let own = "MARTLET_" + rawValue.uppercased().split(separator: "-").joined(separator: "_")
+        switch self {
+        case .port: return [own, "PORT"]
+        case .jwtSecret: return [own, "JWT_SECRET", "SUPABASE_JWT_SECRET"]
+        default: return [own]
+        }
+    }
+
+    package var isRepeatable: Bool {
+        switch self {
+        case .jwtSecret, .allowedOrigin, .trustedProxy, .limit: true
+        default: false
+        }
+    }
+
+    package var isSecret: Bool { self == .jwtSecret }
+
+    package var help: String {
+        switch self {
+        case .bind: "address to listen on (default 0.0.0.0; with dev 127.0.0.1)"
+        case .port: "TCP port, 0 for any free one (default 3001)"
+        case .data: "folder of the embedded store (default ./martlet-data)"
+        case .jwtSecret: "HS256 secret of at least 32 bytes; the first that fits a token counts"
+        case .shards: "event loop threads, 1...256 (default: one a core)"
+        case .allowedOrigin: "exact Origin that browsers may come with (capacitor://localhost is)"
+        case .trustedProxy: "CIDR block of proxies whose X-Forwarded-For counts"
+        case .instance: "name of this instance in logs (default martlet)"
+        case .limit: "name=value or name=off; `martlet config` lists them"
+        case .dev: "make a secret, print demo tokens, listen on 127.0.0.1 only"
+        case .bench: "open /bench/echo and /bench/room/{name}, unauthenticated"
+        case .logLevel: "trace, debug, info, notice, warning or error (default notice)"
+        }
+    }
+}
+
+/// A complaint about the configuration: one line that says what to do.
+package struct ConfigurationError: Error, Hashable, Sendable, CustomStringConvertible {
+    package let description: String
+    package init(_ description: String) { self.description = description }
+}
+
+/// Where values come from, in order of precedence: flags, environment, file.
+package struct ConfigurationSources: Sendable {
+    package var flags: [ConfigurationKey: [String]]
+    package var environment: @Sendable (String) -> String?
+    /// Names in the environment that begin with MARTLET_: an unknown one is an error.
+    package var environmentNames: [String]
+    /// The text of the configuration file: lines `key = value`, `#` begins a comment.
+    package var file: String?
+
+    package init(
+        flags: [ConfigurationKey: [String]] = [:],
+        environment: @escaping @Sendable (String) -> String? = { _ in nil },
+        environmentNames: [String] = [], file: String? = nil
+    ) {
+        self.flags = flags
+        self.environment = environment
+        self.environmentNames = environmentNames
+        self.file = file
+    }
+
+    /// Environment names that are ours but no keys.
+    package static let otherEnvironmentNames: Set<String> = [
+        "MARTLET_CONFIG", "MARTLET_SEED", "MARTLET_SEEDS", "MARTLET_BINARY", "MARTLET_WERROR",
+    ]
+
+    func values() throws(ConfigurationError) -> [ConfigurationKey: [String]] {
+        var values = try fileValues()
+        let known = Set(ConfigurationKey.allCases.flatMap(\.environmentNames))
+        for name in environmentNames
+        where !known.contains(name) && !Self.otherEnvironmentNames.contains(name) {
+            throw ConfigurationError(
+                "unknown environment variable \(name); `martlet serve --help` lists the keys")
+        }
+        for key in ConfigurationKey.allCases {
+            for name in key.environmentNames {
+                guard let value = environment(name), !value.isEmpty else { continue }
+                values[key] = key.isRepeatable && key != .jwtSecret
+                    ? value.split(separator: ",").map { Self.trimmed($0) } : [value]
+                break
+            }
+            if let flag = flags[key], !flag.isEmpty { values[key] = flag }
+        }
+        return values
+    }
+
+    private func fileValues() throws(ConfigurationError) -> [ConfigurationKey: [String]] {
+        var values: [ConfigurationKey: [String]] = [:]
+        guard let file else { return values }
+        for (number, line) in file.split(separator: "\n", omittingEmptySubsequences: false)
+            .enumerated()
+        {
+            let text = Self.trimmed(line)
+            if text.isEmpty || text.hasPrefix("#") { continue }
+            let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            guard parts.count == 2 else {
+                throw ConfigurationError(
+                    "line \(number + 1) of the configuration file is not `key = value`")
+            }
+            guard let key = ConfigurationKey(rawValue: Self.trimmed(parts[0])) else {
+                throw ConfigurationError(
+                    "line \(number + 1) of the configuration file has an unknown key; "
+                        + "`martlet serve --help` lists them")
+            }
+            values[key, default: []].append(Self.trimmed(parts[1]))
+            if !key.isRepeatable, values[key]?.count ?? 0 > 1 {
+                throw ConfigurationError(
+                    "line \(number + 1) of the configuration file sets '\(key.rawValue)' again")
+            }
+        }
+        return values
+    }
+
+    private static func trimmed(_ text: Substring) -> String {
+        var text = text
+        while let first = text.first, first == " " || first == "\t" { text.removeFirst() }
+        while let last = text.last, last == " " || last == "\t" || last == "\r" {
+            text.removeLast()
+        }
+        return String(text)
+    }
+}
+
+/// The effective configuration, checked.
+package struct Configuration: Sendable {
+    package var bind: String
+    package var port: UInt16
+    package var data: String
+    package var secrets: [Secret]
+    package var shards: Int
+    package var allowedOrigins: [String]
+    package var trustedProxies: [CIDR]
+    package var instance: String
+    package var limits: Limits
+    package var isDevelopment: Bool
+    package var isBench: Bool
+    package var logLevel: String
+
+    package static let logLevels = ["trace", "debug", "info", "notice", "warning", "error"]
+
+    package init(_ sources: ConfigurationSources) throws(ConfigurationError) {
+        let values = try sources.values()
+        func one(_ key: ConfigurationKey) -> String? { values[key]?.last }
+
+        isDevelopment = try Self.flag(.dev, one(.dev))
+        isBench = try Self.flag(.bench, one(.bench))
+        bind = one(.bind) ?? (isDevelopment ? "127.0.0.1" : "0.0.0.0")
+        guard IPAddress(bind) != nil else {
+            throw ConfigurationError("bind is an IPv4 or IPv6 address, such as 0.0.0.0 or ::")
+        }
+        port = UInt16(try Self.number(.port, one(.port), 3_001, 0...65_535))
+        data = one(.data) ?? "./martlet-data"
+        shards = try Self.number(
+            .shards, one(.shards), min(256, Environment.processorCount), 1...256)
+        allowedOrigins = (values[.allowedOrigin] ?? []) + ["capacitor://localhost"]
+        trustedProxies = []
+        for text in values[.trustedProxy] ?? [] {
+            do throws(CIDR.ParseError) {
+                trustedProxies.append(try CIDR(text))
+            } catch {
+                throw ConfigurationError("trusted-proxy: \(error)")
+            }
+        }
+        instance = one(.instance) ?? "martlet"
+        limits = Limits()
+        for setting in values[.limit] ?? [] {
+            let parts = setting.split(separator: "=", maxSplits: 1).map(String.init)
+            guard parts.count == 2 else {
+                throw ConfigurationError("limit takes name=value or name=off, not '\(setting)'")
+            }
+            if let complaint = limits.set(parts[0], to: parts[1]) {
+                throw ConfigurationError(complaint)
+            }
+        }
+        logLevel = one(.logLevel) ?? "notice"
+        guard Self.logLevels.contains(logLevel) else {
+            throw ConfigurationError(
+                "log-level is one of \(Self.logLevels.joined(separator: ", "))")
+        }
+        secrets = []
+        for text in values[.jwtSecret] ?? [] {
+            do throws(SecretError) {
+                secrets.append(try Secret(text))
+            } catch {
+                throw ConfigurationError("jwt-secret: \(error)")
+            }
+        }
+    }
+
+    private static func flag(
+        _ key: ConfigurationKey, _ text: String?
+    ) throws(ConfigurationError) -> Bool {
+        switch text {
+        case nil, "false", "0", "off", "no": return false
+        case "true", "1", "on", "yes": return true
+        default: throw ConfigurationError("\(key.rawValue) is true or false")
+        }
+    }
+
+    private static func number(
+        _ key: ConfigurationKey, _ text: String?, _ standard: Int, _ range: ClosedRange<Int>
+    ) throws(ConfigurationError) -> Int {
+        guard let text else { return standard }
+        guard let number = Int(text), range.contains(number) else {
+            throw ConfigurationError(
+                "\(key.rawValue) is a whole number within "
+                    + "\(range.lowerBound)...\(range.upperBound)")
+        }
+        return number
+    }
+
+    /// The effective values as `key = value` lines, in the form of the file; secrets masked.
+    package var lines: [String] {
+        var lines = [
+            "bind = \(bind)", "port = \(port)", "data = \(data)", "shards = \(shards)",
+            "instance = \(instance)", "dev = \(isDevelopment)", "bench = \(isBench)",
+            "log-level = \(logLevel)",
+        ]
+        lines += secrets.map { _ in "jwt-secret = ********" }
+        lines += allowedOrigins.map { "allowed-origin = \($0)" }
+        lines += trustedProxies.map { "trusted-proxy = \($0)" }
+        for entry in Limits.catalogue {
+            let value = limits[keyPath: entry.field]
+            lines.append(
+                "limit = \(entry.name)=\(value == Limits.off ? "off" : String(value))"
+                    + "   # \(entry.unit), \(entry.range.lowerBound)...\(entry.range.upperBound)"
+                    + (entry.canBeOff ? " or off" : "") + ". \(entry.reason)")
+        }
+        return lines
+    }
+}

@@ -1,0 +1,162 @@
+import Basics
+import BusCore
+import Domain
+import Gateway
+import HTTP
+import Identity
+import Logging
+import Reactor
+import StoreCore
+import StoreSQLite
+
+/// Why a node did not start: one line for the operator.
+package struct StartError: Error, Hashable, Sendable, CustomStringConvertible {
+    package let description: String
+    package init(_ description: String) { self.description = description }
+}
+
+/// One instance, put together in reading order: secrets, sockets, store, commit lane, shards.
+///
+///     starting ── all threads run ──► running ── SIGTERM ──► draining ── 10 s at most ──► stopped
+package final class Node {
+    package static let version = "0.1.0"
+
+    private let configuration: Configuration
+    private let log: Logger
+    private let links: ShardLinks
+    private let status: NodeStatus
+    private var shardThreads: [JoinOnce] = []
+    private var laneThread: JoinOnce?
+    package let port: UInt16
+
+    /// Starts everything; when this returns, clients are served.
+    package init(_ configuration: Configuration, log: Logger) throws(StartError) {
+        self.configuration = configuration
+        self.log = log
+        guard !configuration.secrets.isEmpty else {
+            throw StartError(
+                "no jwt-secret is set; make one with `openssl rand -hex 32` and pass it as "
+                    + "--jwt-secret or MARTLET_JWT_SECRET, or try --dev")
+        }
+        _ = System.raiseFileLimit()
+
+        var listeners = try Self.listen(configuration)
+        port = listeners.port
+
+        do throws(SystemError) {
+            links = try ShardLinks(shards: configuration.shards, limits: configuration.limits, log: log)
+        } catch {
+            throw StartError("\(error)")
+        }
+        status = NodeStatus(shards: configuration.shards)
+        laneThread = try Self.startLane(configuration, links, status, log)
+
+        let gateway = GatewayConfiguration(
+            limits: configuration.limits, tokenKeys: configuration.secrets.map { .hs256($0) },
+            allowedOrigins: configuration.allowedOrigins,
+            forwardedFor: ForwardedFor(trusted: configuration.trustedProxies),
+            isBench: configuration.isBench, version: Self.version,
+            instance: UInt64.random(in: 1 ... .max))
+        for index in 0..<configuration.shards {
+            let descriptor = listeners.take()
+            shardThreads.append(
+                try Self.startShard(index, configuration, gateway, links, status, descriptor))
+        }
+    }
+
+    /// One socket a shard on the same port.
+    private static func listen(
+        _ configuration: Configuration
+    ) throws(StartError) -> Listeners {
+        do throws(SystemError) {
+            try Listener.checkIsFree(address: configuration.bind, port: configuration.port)
+            return try Listeners(
+                count: configuration.shards, address: configuration.bind,
+                port: configuration.port)
+        } catch {
+            if error.isAddressInUse {
+                throw StartError(
+                    "port \(configuration.port) on \(configuration.bind) is taken; stop the other "
+                        + "server or choose another with --port")
+            }
+            throw StartError(
+                "cannot listen on \(configuration.bind):\(configuration.port) (\(error)); "
+                    + "check --bind and --port")
+        }
+    }
+
+    private static func startLane(
+        _ configuration: Configuration, _ links: ShardLinks, _ status: NodeStatus, _ log: Logger
+    ) throws(StartError) -> JoinOnce {
+        let folder = configuration.data
+        let limits = configuration.limits
+        let opened = Handover<StoreFailure?>()
+        let thread: JoinOnce
+        do throws(SystemError) {
+            thread = try JoinOnce(name: "lane") {
+                // The store lives on this thread, from its making to its end.
+                let store: SQLiteStore
+                do throws(StoreFailure) {
+                    store = try SQLiteStore.open(folder: folder)
+                } catch {
+                    opened.give(error)
+                    return
+                }
+                opened.give(nil)
+                do throws(SystemError) {
+                    try LaneRunner(store: store, links: links, status: status, limits: limits)
+                        .run()
+                } catch {
+                    log.critical("the commit lane failed", metadata: ["error": "\(error)"])
+                }
+                store.close()
+            }
+        } catch {
+            throw StartError("\(error)")
+        }
+        if let failure = opened.wait() {
+            thread.join()
+            throw StartError(failure.text)
+        }
+        return thread
+    }
+
+    private static func startShard(
+        _ index: Int, _ configuration: Configuration, _ gateway: GatewayConfiguration,
+        _ links: ShardLinks, _ status: NodeStatus, _ descriptor: Int32
+    ) throws(StartError) -> JoinOnce {
+        let shards = configuration.shards
+        let limits = configuration.limits
+        do throws(SystemError) {
+            return try JoinOnce(name: "shard-\(index)") {
+                // A shard's state is made inside its thread and never leaves it.
+                let shard = GatewayShard(
+                    index: index, shardCount: shards, configuration: gateway, status: status,
+                    busReachesOthers: links.bus.reachesOtherInstances,
+                    random: SystemRandomNumberGenerator(), now: SystemClock().now())
+                do throws(SystemError) {
+                    try ShardRunner(
+                        index: index, gateway: shard, limits: limits, links: links,
+                        listener: Listener(adopting: descriptor)
+                    ).run()
+                } catch {
+                    links.log.critical(
+                        "a shard failed", metadata: ["shard": "\(index)", "error": "\(error)"])
+                }
+            }
+        } catch {
+            throw StartError("\(error)")
+        }
+    }
+
+    /// Not ready at once; clients are sent away with a hint when to come back; what they sent is
+    /// committed; then the store is closed. At most about 10 s.
+    package func drain() {
+        status.beginDraining()
+        for shard in 0..<configuration.shards { links.post(.drain, to: shard) }
+        for thread in shardThreads { thread.join() }
+        links.lane.post(.stop, bytes: 0, canRefuse: false)
+        laneThread?.join()
+        log.notice("stopped")
+    }
+}

@@ -1,0 +1,222 @@
+import Basics
+import BusCore
+import Domain
+import Gateway
+import HTTP
+import Logging
+import Reactor
+
+/// One shard's thread: joins its gateway to epoll. Nothing here decides anything; it carries bytes and mail in
+/// and out.
+///
+/// The tick: wait ─ read (within a budget) ─ mail ─ gateway ─ hand on operations, publications, mail ─ one
+/// write a dirty connection ─ close what ended.
+@safe final class ShardRunner {
+    private let index: Int
+    private let gateway: GatewayShard
+    private let limits: Limits
+    private let links: ShardLinks
+    private let listener: Listener
+    private let clock = SystemClock()
+    private var poller: Poller
+    private var events: [PollEvent] = []
+
+    /// By slot of the gateway's slab.
+    private var sockets: [SocketState] = []
+    private let buffer: UnsafeMutableRawBufferPointer
+    private var listenerRests: Instant?
+    private var drainDeadline: Instant?
+
+    private struct SocketState {
+        var descriptor: Int32 = -1
+        var key = ConnectionKey(packed: 0)
+        var wantsWrite = false
+        /// The peer's half has ended: nothing is to be read, only written.
+        var hasEnded = false
+    }
+
+    private static let mailboxTag = PollTag(bits: 1)
+    private static let listenerTag = PollTag(bits: 2)
+    /// New connections a tick: a storm does not keep those inside waiting.
+    private static let acceptsPerTick = 128
+
+    init(
+        index: Int, gateway: GatewayShard, limits: Limits, links: ShardLinks,
+        listener: consuming Listener
+    ) throws(SystemError) {
+        self.index = index
+        self.gateway = gateway
+        self.limits = limits
+        self.links = links
+        self.listener = listener
+        poller = try Poller()
+        unsafe buffer = UnsafeMutableRawBufferPointer.allocate(
+            byteCount: limits.readBytesPerTick, alignment: 64)
+        try poller.add(self.listener.descriptor, Self.listenerTag)
+        try poller.add(links.mailboxes[index].descriptor, Self.mailboxTag)
+    }
+
+    deinit { unsafe buffer.deallocate() }
+
+    /// Runs until the node has drained.
+    func run() throws(SystemError) {
+        while true {
+            events.removeAll(keepingCapacity: true)
+            try poller.wait(timeoutMs: timeout(), into: &events)
+            let now = clock.now()
+            gateway.beginTick(now)
+            takeMail(now)
+            for event in events { handle(event, now) }
+            gateway.endTick()
+            handOn(gateway.takeOutput())
+            unsafe gateway.flush { key, chunks in unsafe self.write(key, chunks) }
+            handOn(gateway.takeOutput())
+            if let rests = listenerRests, rests <= now.instant { wakeListener() }
+            if let deadline = drainDeadline, gateway.isEmpty || deadline <= now.instant { return }
+        }
+    }
+
+    private func timeout() -> Int32? {
+        guard let deadline = gateway.nextDeadline() else { return nil }
+        let now = clock.now().instant
+        let wait = deadline.nanoseconds(since: now)
+        // Rounded up: a wake-up before the deadline would find nothing due.
+        return Int32(clamping: (wait + 999_999) / 1_000_000)
+    }
+
+    // MARK: In
+
+    private func takeMail(_ now: Now) {
+        let mailbox = links.mailboxes[index]
+        var bytes = 0
+        for mail in mailbox.takeAll() {
+            if case .drain = mail {
+                drainDeadline = now.instant.advanced(byMilliseconds: 10_000)
+                poller.remove(listener.descriptor)
+                listenerRests = nil
+            }
+            bytes += mail.approximateBytes
+            gateway.receive(mail)
+        }
+        if bytes > 0 { mailbox.settled(bytes: bytes) }
+    }
+
+    private func handle(_ event: PollEvent, _ now: Now) {
+        switch event.tag {
+        case Self.mailboxTag:
+            // A signal after the mail was taken: it is read in the next tick.
+            break
+        case Self.listenerTag:
+            acceptConnections(now)
+        default:
+            let key = ConnectionKey(packed: event.tag.bits)
+            guard sockets[Int(key.slot)].key == key else { return }
+            if event.isWritable { gateway.writable(key) }
+            if event.isReadable || event.isOver { read(key) }
+        }
+    }
+
+    private func acceptConnections(_ now: Now) {
+        for _ in 0..<Self.acceptsPerTick {
+            do throws(SystemError) {
+                guard case .connection(let fd, let address) = try listener.accept() else { return }
+                guard let key = gateway.accept(address: IPAddress(bits: address)) else {
+                    Socket.close(fd)
+                    continue
+                }
+                while sockets.count <= Int(key.slot) { sockets.append(SocketState()) }
+                sockets[Int(key.slot)] = SocketState(descriptor: fd, key: key)
+                try poller.add(fd, PollTag(bits: key.packed))
+            } catch {
+                guard !error.isPeersDoing else { continue }
+                // No descriptors left: those who wait stay in the backlog until some are free.
+                links.log.warning(
+                    "cannot accept connections; resting for 100 ms",
+                    metadata: ["shard": "\(index)", "error": "\(error)"])
+                poller.remove(listener.descriptor)
+                listenerRests = now.instant.advanced(byMilliseconds: 100)
+                return
+            }
+        }
+    }
+
+    private func wakeListener() {
+        listenerRests = nil
+        do throws(SystemError) {
+            try poller.add(listener.descriptor, Self.listenerTag)
+        } catch {
+            links.log.error(
+                "cannot listen any more; restart the server", metadata: ["error": "\(error)"])
+        }
+    }
+
+    private func read(_ key: ConnectionKey) {
+        let state = sockets[Int(key.slot)]
+        guard gateway.wantsInput || state.hasEnded else { return }
+        switch unsafe Socket.receive(state.descriptor, into: buffer) {
+        case .bytes(let count):
+            let bytes = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[..<count])
+            unsafe bytes.withMemoryRebound(to: UInt8.self) { bytes in
+                var span = unsafe bytes.mutableSpan
+                gateway.receive(key, &span)
+            }
+        case .wouldBlock:
+            break
+        case .ended:
+            // Only once: what is still to be written is written, and then the gateway closes.
+            if state.hasEnded {
+                gateway.failed(key)
+            } else {
+                sockets[Int(key.slot)].hasEnded = true
+                setInterest(key)
+                gateway.peerEnded(key)
+            }
+        case .failed:
+            gateway.failed(key)
+        }
+    }
+
+    // MARK: Out
+
+    private func handOn(_ output: consuming GatewayShard.Output) {
+        if !output.laneItems.isEmpty { links.submit(output.laneItems, from: index) }
+        if !output.publications.isEmpty {
+            links.bus.publish(output.publications, from: index)
+        }
+        for (shard, mail) in output.mail { links.post(mail, to: shard) }
+        for key in output.halfClosed { Socket.shutdownSend(sockets[Int(key.slot)].descriptor) }
+        for key in output.closed {
+            let state = sockets[Int(key.slot)]
+            guard state.key == key else { continue }
+            Socket.close(state.descriptor)
+            sockets[Int(key.slot)] = SocketState()
+        }
+    }
+
+    private func write(
+        _ key: ConnectionKey, _ chunks: UnsafeBufferPointer<UnsafeRawBufferPointer>
+    ) -> Int {
+        let slot = Int(key.slot)
+        let written = unsafe Socket.write(sockets[slot].descriptor, chunks)
+        guard written >= 0 else { return written }
+        var offered = 0
+        for index in 0..<chunks.count { unsafe offered += chunks[index].count }
+        let isBlocked = written < offered
+        if isBlocked != sockets[slot].wantsWrite {
+            sockets[slot].wantsWrite = isBlocked
+            setInterest(key)
+        }
+        return written
+    }
+
+    private func setInterest(_ key: ConnectionKey) {
+        let state = sockets[Int(key.slot)]
+        do throws(SystemError) {
+            try poller.setInterest(
+                state.descriptor, PollTag(bits: key.packed), reads: !state.hasEnded,
+                writes: state.wantsWrite)
+        } catch {
+            gateway.failed(key)
+        }
+    }
+}

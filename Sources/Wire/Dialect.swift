@@ -1,0 +1,90 @@
+/// How the names of events are spelled on a connection. The payloads are the same.
+package enum Dialect: UInt8, CaseIterable, Sendable {
+    /// Canonical names (`message.new`); chosen by the subprotocol `martlet.v1`.
+    case v1
+    /// Upper case (`MESSAGE`), as the existing plain clients speak it.
+    case ws
+
+    /// Whether a sender's own connection hears its message too, and whether all the user's chats
+    /// are followed without asking: what the clients of that family expect.
+    package var isLegacy: Bool { self != .v1 }
+}
+
+/// What the server says. `Protocol/events.json` is tested for equality with this table.
+package enum EventName: String, CaseIterable, Sendable {
+    case ack
+    case error
+    case sessionReady = "session.ready"
+    case sessionExpiring = "session.expiring"
+    case messageNew = "message.new"
+    case messageStored = "message.stored"
+    case receipt
+    case typing
+    case chatChanged = "chat.changed"
+    case caughtUp
+
+    /// The name in the ws dialect: upper case with underscores, or the one that its clients know.
+    package var ws: StaticString {
+        switch self {
+        case .ack: "ACK"
+        case .error: "ERROR"
+        case .sessionReady: "READY"
+        case .sessionExpiring: "SESSION_EXPIRING"
+        case .messageNew: "MESSAGE"
+        case .messageStored: "STORED"
+        case .receipt: "RECEIPT"
+        case .typing: "TYPING"
+        case .chatChanged: "CHAT_CHANGED"
+        case .caughtUp: "CAUGHT_UP"
+        }
+    }
+
+    /// The canonical name.
+    package var v1: StaticString {
+        switch self {
+        case .ack: "ack"
+        case .error: "error"
+        case .sessionReady: "session.ready"
+        case .sessionExpiring: "session.expiring"
+        case .messageNew: "message.new"
+        case .messageStored: "message.stored"
+        case .receipt: "receipt"
+        case .typing: "typing"
+        case .chatChanged: "chat.changed"
+        case .caughtUp: "caughtUp"
+        }
+    }
+
+    package func name(in dialect: Dialect) -> StaticString {
+        switch dialect {
+        case .v1: v1
+        case .ws: ws
+        }
+    }
+}
+
+/// What a client may say, with every name it may use for it: the canonical one, the ws one, and those of the
+/// Socket.IO families. Any connection may use any of them.
+package enum CommandName: String, CaseIterable, Sendable {
+    case authenticate = "session.auth"
+    case join = "chat.join"
+    case leave = "chat.leave"
+    case send = "message.send"
+    case acknowledge = "delivery.ack"
+    case read = "read.set"
+    case type = "typing"
+    case resume = "resume"
+
+    package var spellings: [StaticString] {
+        switch self {
+        case .authenticate: ["session.auth", "AUTH", "SESSION_AUTH", "authenticate"]
+        case .join: ["chat.join", "JOIN", "CHAT_JOIN", "join_conversation"]
+        case .leave: ["chat.leave", "LEAVE", "CHAT_LEAVE", "leave_conversation"]
+        case .send: ["message.send", "SEND_MESSAGE", "MESSAGE_SEND", "send_message", "message"]
+        case .acknowledge: ["delivery.ack", "DELIVERED", "DELIVERY_ACK"]
+        case .read: ["read.set", "READ", "READ_SET", "mark_as_read", "read"]
+        case .type: ["typing", "TYPING"]
+        case .resume: ["resume", "RESUME", "sync", "SYNC"]
+        }
+    }
+}
