@@ -64,5 +64,41 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
+
+        // Tests. TestSupport holds what several of them share: the model store, the simulation.
+        .target(
+            name: "TestSupport", dependencies: ["StoreCore", "Domain", "Basics"],
+            path: "Tests/TestSupport", swiftSettings: strict),
+        .target(
+            name: "Simulation",
+            dependencies: [
+                "TestSupport", "Gateway", "Identity", "HTTP", "WebSocket", "Wire", "StoreCore",
+                "BusCore", "Domain", "Basics",
+            ],
+            path: "Tests/Simulation", swiftSettings: strict),
+        .executableTarget(
+            name: "martlet-simulate", dependencies: ["Simulation", "Gateway"],
+            path: "Tests/SimulationRunner", swiftSettings: strict),
+        tests("SimulationTests", ["Simulation", "Gateway"]),
+        tests("HTTPTests", ["HTTP"]),
+        tests("WebSocketTests", ["WebSocket"]),
+        tests("WireTests", ["Wire", "Domain", "Basics"]),
+        tests("IdentityTests", ["Identity", "Wire"]),
+        tests(
+            "StoreContractTests",
+            ["TestSupport", "StoreSQLite", "StoreCore", "Domain", "Basics"]),
     ]
 )
+
+// libFuzzer targets, for `Scripts/fuzz` alone: they have no main, so nothing else can link them.
+if Context.environment["MARTLET_FUZZ"] != nil {
+    func fuzzer(_ name: String, _ module: String) -> Target {
+        .executableTarget(
+            name: name, dependencies: [.byName(name: module)], path: "Tests/Fuzz/\(name)",
+            swiftSettings: strict)
+    }
+    package.targets += [
+        fuzzer("FrameFuzzer", "WebSocket"), fuzzer("RequestFuzzer", "HTTP"),
+        fuzzer("JSONFuzzer", "Wire"),
+    ]
+}

@@ -15,12 +15,20 @@ package final class InProcessBus: Bus {
     package var reachesOtherInstances: Bool { false }
 
     package func publish(_ publications: [Publication], from shard: Int) {
+        for (home, batch) in Self.byHome(publications, shards: shards, from: shard) {
+            deliver(home, batch)
+        }
+    }
+
+    /// A batch for each home shard but the publishing one, in the order of publishing.
+    package static func byHome(
+        _ publications: [Publication], shards: Int, from shard: Int
+    ) -> [(home: Int, batch: [Publication])] {
         var batches = [[Publication]](repeating: [], count: shards)
         for publication in publications {
             batches[publication.channel.home(of: shards)].append(publication)
         }
-        for (home, batch) in batches.enumerated() where home != shard && !batch.isEmpty {
-            deliver(home, batch)
-        }
+        return batches.enumerated().filter { $0.offset != shard && !$0.element.isEmpty }
+            .map { (home: $0.offset, batch: $0.element) }
     }
 }

@@ -225,7 +225,7 @@ package struct ReadLogs: Sendable {
     }
 }
 
-package struct LogPage: Sendable {
+package struct LogPage: Hashable, Sendable {
     package var chat: ChatID
     package var access: OpenedChat.Access
     package var entries: [LogEntry]
@@ -277,7 +277,7 @@ package struct ReadRange: Sendable {
 }
 
 /// What became of an operation.
-package enum Outcome: Sendable {
+package enum Outcome: Hashable, Sendable {
     case appended(LogEntry)
     /// The first send's place. No new entry.
     case duplicate(id: MessageID, seq: Seq, createdAt: WallTime)

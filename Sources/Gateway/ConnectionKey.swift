@@ -1,19 +1,20 @@
-/// Names one connection of a shard: its slot, and the slot's generation, so that a key kept across
-/// the connection's end is recognised as old. The same 64 bits go into the epoll data.
+/// Names one connection of an instance: its shard, its slot there, and the slot's generation, so that a key kept
+/// across the connection's end is recognised as old. The same 64 bits go into the epoll data.
+///
+///     63 … 32 generation │ 31 … 24 shard │ 23 … 0 slot
 package struct ConnectionKey: Hashable, Sendable {
-    package let slot: UInt32
-    /// Never 0, so a packed key is never 0.
-    package let generation: UInt32
+    package let packed: UInt64
 
-    package init(slot: UInt32, generation: UInt32) {
-        self.slot = slot
-        self.generation = generation
+    package static let maximumSlots = 1 << 24
+
+    package init(slot: UInt32, shard: Int, generation: UInt32) {
+        packed = UInt64(generation) << 32 | UInt64(shard & 0xFF) << 24 | UInt64(slot & 0xFF_FFFF)
     }
 
-    package init(packed: UInt64) {
-        slot = UInt32(truncatingIfNeeded: packed)
-        generation = UInt32(truncatingIfNeeded: packed >> 32)
-    }
+    package init(packed: UInt64) { self.packed = packed }
 
-    package var packed: UInt64 { UInt64(generation) << 32 | UInt64(slot) }
+    package var slot: UInt32 { UInt32(packed & 0xFF_FFFF) }
+
+    /// Never 0 for a real connection, so a packed key is never 0.
+    package var generation: UInt32 { UInt32(packed >> 32) }
 }

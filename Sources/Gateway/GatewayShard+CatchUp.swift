@@ -334,12 +334,20 @@ extension GatewayShard {
             guard connection.session === session else { return }
         }
         for chat in job.chats where chat.isMember {
-            guard let topic = chat.topic, followedTopic(topic.channel, by: connection) == nil
+            guard let topic = chat.topic, followedTopic(topic.channel, by: connection) == nil,
+                !isAskedLater(chat.id, session)
             else { continue }
             subscribe(
                 connection, to: topic, deliveredSeq: max(chat.sentThrough, topic.applied))
         }
         finish(job, connection, session)
+    }
+
+    /// A legacy client that resumes right after it has said who it is: its replay comes first.
+    private func isAskedLater(_ chat: ChatID, _ session: Session) -> Bool {
+        session.jobs.dropFirst().contains { job in
+            job.chats.contains { $0.id == chat && $0.since != nil }
+        }
     }
 
     private func finish(_ job: CatchUp, _ connection: Connection, _ session: Session) {

@@ -216,7 +216,9 @@ package final class GatewayShard {
     /// A new TCP connection. nil where there is no place for it: answer nothing, close it.
     package func accept(address: IPAddress) -> ConnectionKey? {
         let open = connections.count - freeSlots.count
-        guard !isDraining, open < max(1, limits.connections / shardCount) else {
+        guard !isDraining, open < max(1, limits.connections / shardCount),
+            connections.count < ConnectionKey.maximumSlots
+        else {
             counters[.connectionsShed] += 1
             return nil
         }
@@ -229,7 +231,8 @@ package final class GatewayShard {
             generations.append(0)
         }
         generations[Int(slot)] = generations[Int(slot)] == .max ? 1 : generations[Int(slot)] + 1
-        let key = ConnectionKey(slot: slot, generation: generations[Int(slot)])
+        let key = ConnectionKey(
+            slot: slot, shard: index, generation: generations[Int(slot)])
         let connection = Connection(key: key, address: address, now: now.instant)
         connections[Int(slot)] = connection
         counters[.connectionsAccepted] += 1
@@ -240,7 +243,7 @@ package final class GatewayShard {
     @inline(__always)
     func connection(_ key: ConnectionKey) -> Connection? {
         guard key.slot < UInt32(connections.count), let connection = connections[Int(key.slot)],
-            connection.key.generation == key.generation
+            connection.key == key
         else { return nil }
         return connection
     }

@@ -39,6 +39,14 @@ package struct HomeDirectory {
         var held: [Seq: Publication] = [:]
         var isReading = false
         var hasTimer = false
+        /// The highest receipts passed on, so that those of two devices that overtook each other on
+        /// the way never take a mark back (P8). At most one a member.
+        var receipts: [UserID: Marks] = [:]
+    }
+
+    private struct Marks {
+        var delivered: Seq = 0
+        var read: Seq = 0
     }
 
     private var homes: [Channel: Home] = [:]
@@ -86,6 +94,11 @@ package struct HomeDirectory {
         guard var home = homes.removeValue(forKey: publication.channel) else { return }
         defer { homes[publication.channel] = home }
         guard case .entry(let entry) = publication.content else {
+            var publication = publication
+            if case .receipt(let receipt) = publication.content {
+                guard let news = Self.news(in: receipt, &home) else { return }
+                publication.content = .receipt(news)
+            }
             if let delivery = Self.delivery(of: publication) {
                 for shard in home.watchers { effects.append(.deliver(to: shard, delivery)) }
             }
@@ -194,6 +207,23 @@ package struct HomeDirectory {
     }
 
     // MARK: The order
+
+    /// What of a receipt is higher than what was passed on before; nil where nothing is.
+    private static func news(in receipt: Receipt, _ home: inout Home) -> Receipt? {
+        // A private mark is shown to the user's own devices only, and kept apart.
+        guard !receipt.isReadPrivate else { return receipt }
+        var marks = home.receipts[receipt.user] ?? Marks()
+        var news = receipt
+        if let delivered = receipt.deliveredSeq, delivered <= marks.delivered {
+            news.deliveredSeq = nil
+        }
+        if let read = receipt.readSeq, read <= marks.read { news.readSeq = nil }
+        guard news.deliveredSeq != nil || news.readSeq != nil else { return nil }
+        marks.delivered = max(marks.delivered, news.deliveredSeq ?? 0)
+        marks.read = max(marks.read, news.readSeq ?? 0)
+        home.receipts[receipt.user] = marks
+        return news
+    }
 
     private func hold(_ publication: Publication, _ seq: Seq, in home: inout Home) {
         guard home.held.count < Self.maximumHeld else { return }

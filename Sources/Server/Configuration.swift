@@ -82,7 +82,7 @@ package struct ConfigurationSources: Sendable {
 
     /// Environment names that are ours but no keys.
     package static let otherEnvironmentNames: Set<String> = [
-        "MARTLET_CONFIG", "MARTLET_SEED", "MARTLET_SEEDS", "MARTLET_BINARY", "MARTLET_WERROR",
+        "MARTLET_CONFIG", "MARTLET_SEED", "MARTLET_PLANTED", "MARTLET_FUZZ", "MARTLET_BINARY", "MARTLET_WERROR",
     ]
 
     func values() throws(ConfigurationError) -> [ConfigurationKey: [String]] {

@@ -33,7 +33,8 @@ struct SQLError: Error {
 
     var failure: StoreFailure {
         let reason = unsafe String(cString: sqlite3_errstr(code))
-        let text = "sqlite: \(reason) (\(code)) at: \(call)"
+        let words = call.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+        let text = "sqlite: \(reason) (\(code)) at: \(words.prefix(120))"
         switch primaryCode {
         case SQLITE_FULL: return StoreFailure(.diskFull, text + "; free space on the disk")
         case SQLITE_IOERR: return StoreFailure(.inputOutput, text + "; see the system's log")

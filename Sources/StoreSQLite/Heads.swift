@@ -1,4 +1,5 @@
 import Domain
+import Glibc
 
 /// What appends need of chats: key, last seq and who is a member, kept over batches so that an
 /// append reads one index and writes one row. Another connection's write (an operator's shell)
@@ -74,7 +75,7 @@ struct ExactText: Hashable {
     static func == (a: ExactText, b: ExactText) -> Bool { a.text.hasSameBytes(as: b.text) }
 
     func hash(into hasher: inout Hasher) {
-        let isHashed: Void? = text.utf8.withContiguousStorageIfAvailable {
+        let isHashed: Void? = unsafe text.utf8.withContiguousStorageIfAvailable {
             unsafe hasher.combine(bytes: UnsafeRawBufferPointer($0))
         }
         if isHashed == nil { for byte in text.utf8 { hasher.combine(byte) } }
@@ -82,7 +83,17 @@ struct ExactText: Hashable {
 }
 
 extension String {
-    func hasSameBytes(as other: String) -> Bool { utf8.elementsEqual(other.utf8) }
+    func hasSameBytes(as other: String) -> Bool {
+        guard utf8.count == other.utf8.count else { return false }
+        guard !isEmpty else { return true }
+        let isSame: Bool?? = unsafe utf8.withContiguousStorageIfAvailable { one in
+            unsafe other.utf8.withContiguousStorageIfAvailable { two in
+                unsafe memcmp(one.baseAddress!, two.baseAddress!, one.count) == 0
+            }
+        }
+        if case .some(.some(let isSame)) = isSame { return isSame }
+        return utf8.elementsEqual(other.utf8)
+    }
 }
 
 extension String? {

@@ -83,6 +83,11 @@ package final class SQLiteStore: Store {
         session?.checkpointIfDue()
     }
 
+    /// Sets how many pages the file may have. For tests that make a full disk.
+    func limitPages(_ pages: Int) {
+        try? session?.connection.execute("PRAGMA max_page_count = \(pages)")
+    }
+
     /// Raises a counter, committed and synced as a batch is.
     package func probe(completion: @escaping (StoreFailure?) -> Void) { completion(probed()) }
 

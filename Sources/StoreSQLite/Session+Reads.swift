@@ -161,7 +161,7 @@ extension Session {
             // One more than the budget has, to see that there is more.
             try entries(
                 chat, view.chat, after: from, through: period.upperBound,
-                limit: max(0, budget.entries) + 1
+                limit: min(budget.entries, 1 << 30) + 1
             ) { entry in
                 page.isComplete = budget.takes(entry)
                 guard page.isComplete else { return false }

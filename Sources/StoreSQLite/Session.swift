@@ -65,18 +65,14 @@ final class Session {
     private static func configure(
         _ connection: Connection, _ settings: SQLiteSettings
     ) throws(SQLError) {
-        try connection.execute(
-            """
-            PRAGMA busy_timeout = 2000;
-            PRAGMA page_size = \(settings.pageBytes);
-            PRAGMA journal_mode = \(settings.journalMode);
-            PRAGMA synchronous = \(settings.synchronous);
-            PRAGMA foreign_keys = ON;
-            PRAGMA trusted_schema = OFF;
-            PRAGMA temp_store = MEMORY;
-            PRAGMA cache_size = -\(settings.cacheKiB);
-            PRAGMA journal_size_limit = \(4 * settings.checkpointPages * settings.pageBytes);
-            """)
+        let walBytes = 4 * settings.checkpointPages * settings.pageBytes
+        let pragmas = [
+            "busy_timeout = 2000", "page_size = \(settings.pageBytes)",
+            "journal_mode = \(settings.journalMode)", "synchronous = \(settings.synchronous)",
+            "foreign_keys = ON", "trusted_schema = OFF", "temp_store = MEMORY",
+            "cache_size = -\(settings.cacheKiB)", "journal_size_limit = \(walBytes)",
+        ]
+        for pragma in pragmas { try connection.execute("PRAGMA \(pragma)") }
     }
 
     /// Reads back what was asked for: a file system that cannot share memory refuses WAL silently.

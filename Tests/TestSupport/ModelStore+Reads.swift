@@ -1,1 +1,122 @@
+import Basics
 import Domain
+
+extension ModelState {
+    /// The answer to a read. A write is answered by `apply`.
+    func read(_ operation: Operation) -> Outcome {
+        switch operation {
+        case .openChats(let open): .opened(open.chats.map { opened($0, open.user) })
+        case .readLogs(let read): .logs(readLogs(read))
+        case .readHistory(let read): readHistory(read)
+        case .readRange(let read): .range(readRange(read))
+        case .head(let chat): .head(index(of: chat).map { chats[$0].lastSeq } ?? 0)
+        case .listConversations(let user):
+            .conversations(chats.indices.compactMap { conversation($0, for: user) })
+        case .listMembers(let chat, let user): members(of: chat, for: user)
+        case .append, .advanceCursor, .createConversation, .changeMembership: .head(0)
+        }
+    }
+
+    private func access(_ chat: Chat, _ user: UserID) -> OpenedChat.Access {
+        if chat.presence(of: user) != nil { return .member }
+        guard let last = chat.periods(of: user).compactMap(\.endedSeq).max() else { return .none }
+        return .former(lastVisible: last)
+    }
+
+    private func end(_ chat: Chat, _ access: OpenedChat.Access) -> Seq {
+        switch access {
+        case .member: chat.lastSeq
+        case .former(let lastVisible): lastVisible
+        case .none: 0
+        }
+    }
+
+    private func opened(_ id: ChatID, _ user: UserID) -> OpenedChat {
+        let nothing = OpenedChat(
+            chat: id, access: .none, lastSeq: 0, readSeq: 0, memberCount: 0)
+        guard let index = index(of: id) else { return nothing }
+        let chat = chats[index]
+        let access = access(chat, user)
+        if access == .none { return nothing }
+        return OpenedChat(
+            chat: id, access: access, lastSeq: end(chat, access),
+            readSeq: chat.users[user.text.name]?.read ?? 0,
+            memberCount: access == .member ? chat.memberCount : 0)
+    }
+
+    private func readLogs(_ read: ReadLogs) -> [LogPage] {
+        var entriesLeft = max(1, read.maximumEntries)
+        var bytesLeft = read.maximumBytes
+        var isFirst = true
+        return read.chats.map { from in
+            page(from.chat, read.user, after: from.after) { entry in
+                let size = entry.approximateBytes
+                guard isFirst || (entriesLeft > 0 && size <= bytesLeft) else {
+                    entriesLeft = 0
+                    return false
+                }
+                isFirst = false
+                entriesLeft -= 1
+                bytesLeft = max(0, bytesLeft - size)
+                return true
+            }
+        }
+    }
+
+    private func readHistory(_ read: ReadHistory) -> Outcome {
+        guard let index = index(of: read.chat), chats[index].presence(of: read.user) != nil else {
+            return .refused(.notFound)
+        }
+        var left = max(1, read.limit)
+        return .history(
+            page(read.chat, read.user, after: read.after) { _ in
+                left -= 1
+                return left >= 0
+            })
+    }
+
+    /// Entries that the user may see, from `after` on, until `takes` says no.
+    private func page(
+        _ id: ChatID, _ user: UserID, after: Seq, takes: (LogEntry) -> Bool
+    ) -> LogPage {
+        guard let index = index(of: id) else {
+            return LogPage(chat: id, access: .none, entries: [], readThrough: 0, isComplete: true)
+        }
+        let access = access(chats[index], user)
+        let end = end(chats[index], access)
+        let periods = chats[index].periods(of: user)
+        var entries: [LogEntry] = []
+        for entry in chats[index].log where entry.seq > after {
+            guard periods.contains(where: { $0.shows(entry.seq) }) else { continue }
+            guard takes(entry) else {
+                return LogPage(
+                    chat: id, access: access, entries: entries,
+                    readThrough: entries.last?.seq ?? max(0, after), isComplete: false)
+            }
+            entries.append(entry)
+        }
+        return LogPage(
+            chat: id, access: access, entries: entries, readThrough: end, isComplete: true)
+    }
+
+    private func readRange(_ read: ReadRange) -> [LogEntry] {
+        Array(
+            entries(of: read.chat).filter { $0.seq > read.after }
+                .prefix(max(0, read.maximumEntries)))
+    }
+
+    private func members(of chat: ChatID, for user: UserID) -> Outcome {
+        guard let index = index(of: chat), chats[index].presence(of: user) != nil else {
+            return .refused(.notFound)
+        }
+        return .members(
+            chats[index].periods.filter(\.isPresent).map { period in
+                let name = period.user.text.name
+                let marks = chats[index].users[name] ?? Watermarks()
+                return Member(
+                    user: period.user, role: period.role, joinedAt: period.joinedAt,
+                    deliveredSeq: marks.delivered,
+                    readSeq: name == user.text.name ? marks.read : marks.publicRead)
+            })
+    }
+}

@@ -1,0 +1,305 @@
+import Basics
+import BusCore
+import Domain
+import Gateway
+import HTTP
+import Identity
+import StoreCore
+import TestSupport
+
+/// One gateway process under virtual time: shards, their mailboxes and the commit lane, with the gateway's own code
+/// unchanged inside. It can die at any boundary between two effects; then only the store is left.
+final class SimulatedNode {
+    enum Input {
+        case accept(SimulatedLink)
+        case bytes(SimulatedLink, [UInt8])
+        case ended(SimulatedLink)
+        case writable(ConnectionKey)
+        case mail(ShardMail)
+    }
+
+    private unowned let world: World
+    private let configuration: GatewayConfiguration
+    private let shardCount: Int
+    private(set) var isUp = false
+    private(set) var incarnation = 0
+    private var shards: [GatewayShard] = []
+    private var inputs: [[Input]] = []
+    private var isTickDue: [Bool] = []
+    private var deadlines: [UInt64?] = []
+    private var links: [[UInt64: SimulatedLink]] = []
+    private var lane: CommitLane
+    /// When the last mail from a sender to a receiver arrives: one sender's mail keeps its order. The lane is the
+    /// last sender.
+    private var lastArrival: [[UInt64]] = []
+    private var random: SeededRandom
+    private var effects = 0
+    private var diesAtEffect: Int?
+
+    init(world: World, configuration: GatewayConfiguration, shards: Int, random: SeededRandom) {
+        self.world = world
+        self.configuration = configuration
+        shardCount = shards
+        self.random = random
+        lane = CommitLane(limits: configuration.limits)
+    }
+
+    // MARK: Life
+
+    func start() {
+        incarnation += 1
+        isUp = true
+        world.trace("node starts, incarnation \(incarnation)")
+        var configuration = configuration
+        configuration.instance = random.next() | 1
+        let status = NodeStatus(shards: shardCount)
+        shards = (0..<shardCount).map { index in
+            GatewayShard(
+                index: index, shardCount: shardCount, configuration: configuration,
+                status: status, busReachesOthers: false, random: random.fork(), now: world.now)
+        }
+        inputs = Array(repeating: [], count: shardCount)
+        isTickDue = Array(repeating: false, count: shardCount)
+        deadlines = Array(repeating: nil, count: shardCount)
+        links = Array(repeating: [:], count: shardCount)
+        lane = CommitLane(limits: configuration.limits)
+        lastArrival = Array(
+            repeating: Array(repeating: 0, count: shardCount + 1), count: shardCount + 1)
+    }
+
+    /// The process dies at the boundary before the effect that is so many away.
+    func dieSoon(withinEffects count: Int) { diesAtEffect = effects + count }
+
+    func cancelDeath() { diesAtEffect = nil }
+
+    private func die() {
+        guard isUp else { return }
+        isUp = false
+        effects = 0
+        diesAtEffect = nil
+        world.trace("node dies")
+        let lost = links.flatMap { $0.sorted { $0.key < $1.key }.map(\.value) }
+        links = Array(repeating: [:], count: shardCount)
+        for link in lost { world.serverGone(link) }
+        world.nodeDied()
+    }
+
+    /// Whether the process still lives after this boundary.
+    private func survives() -> Bool {
+        effects += 1
+        if effects == diesAtEffect {
+            die()
+            return false
+        }
+        return isUp
+    }
+
+    // MARK: In
+
+    func give(_ input: Input, to shard: Int, incarnation: Int) {
+        guard isUp, incarnation == self.incarnation else { return }
+        inputs[shard].append(input)
+        wake(shard, inMicroseconds: random.within(1...300))
+    }
+
+    private func wake(_ shard: Int, inMicroseconds delay: Int) {
+        guard !isTickDue[shard] else { return }
+        isTickDue[shard] = true
+        let incarnation = incarnation
+        // Now and then the kernel lets a thread wait.
+        let pause = world.isFaulty && random.chance(2) ? random.within(1_000...30_000) : 0
+        world.scheduler.after(microseconds: delay + pause) { [unowned self] in
+            guard isUp, self.incarnation == incarnation else { return }
+            isTickDue[shard] = false
+            tick(shard)
+        }
+    }
+
+    private func tick(_ index: Int) {
+        let shard = shards[index]
+        let incarnation = incarnation
+        shard.beginTick(world.now)
+        let given = inputs[index]
+        inputs[index] = []
+        for input in given { take(input, shard, index) }
+        shard.endTick()
+        carryOut(shard.takeOutput(), index)
+        guard isUp, self.incarnation == incarnation else { return }
+        flush(shard, index)
+        guard isUp, self.incarnation == incarnation else { return }
+        carryOut(shard.takeOutput(), index)
+        guard isUp, self.incarnation == incarnation else { return }
+        scheduleDeadline(shard, index)
+    }
+
+    private func take(_ input: Input, _ shard: GatewayShard, _ index: Int) {
+        switch input {
+        case .accept(let link):
+            guard let key = shard.accept(address: IPAddress(v4: 0x7F00_0001)) else {
+                world.serverGone(link)
+                return
+            }
+            link.key = key.packed
+            links[index][key.packed] = link
+        case .bytes(let link, let bytes):
+            guard let key = link.key, !link.serverClosed else { return }
+            var bytes = bytes
+            var span = bytes.mutableSpan
+            shard.receive(ConnectionKey(packed: key), &span)
+        case .ended(let link):
+            guard let key = link.key, !link.serverClosed else { return }
+            shard.failed(ConnectionKey(packed: key))
+        case .writable(let key):
+            shard.writable(key)
+        case .mail(let mail):
+            shard.receive(mail)
+        }
+    }
+
+    private func scheduleDeadline(_ shard: GatewayShard, _ index: Int) {
+        guard let deadline = shard.nextDeadline() else { return }
+        if shard.hasUrgentWork {
+            wake(index, inMicroseconds: 1)
+            return
+        }
+        if let known = deadlines[index], known <= deadline.nanoseconds, known > world.scheduler.now
+        {
+            return
+        }
+        deadlines[index] = deadline.nanoseconds
+        let incarnation = incarnation
+        world.scheduler.at(deadline.nanoseconds) { [unowned self] in
+            guard isUp, self.incarnation == incarnation else { return }
+            deadlines[index] = nil
+            if !isTickDue[index] { tick(index) }
+        }
+    }
+
+    // MARK: Out
+
+    private func carryOut(_ output: GatewayShard.Output, _ index: Int) {
+        if !output.laneItems.isEmpty {
+            guard survives() else { return }
+            post(from: index, to: shardCount) { node in node.take(output.laneItems) }
+        }
+        let batches = InProcessBus.byHome(output.publications, shards: shardCount, from: index)
+        for (home, batch) in batches {
+            guard survives() else { return }
+            mail(.publications(batch), from: index, to: home)
+        }
+        for (shard, item) in output.mail {
+            guard survives() else { return }
+            mail(item, from: index, to: shard)
+        }
+        for key in output.halfClosed {
+            if let link = links[index][key.packed] { world.serverHalfClosed(link) }
+        }
+        for key in output.closed {
+            guard let link = links[index].removeValue(forKey: key.packed) else { continue }
+            link.serverClosed = true
+            world.serverGone(link)
+        }
+    }
+
+    private func mail(_ mail: ShardMail, from: Int, to shard: Int) {
+        post(from: from, to: shard) { node in
+            node.give(.mail(mail), to: shard, incarnation: node.incarnation)
+        }
+    }
+
+    private func post(
+        from: Int, to: Int, _ arrive: @escaping (SimulatedNode) -> Void
+    ) {
+        let delay = UInt64(random.within(1...(random.chance(10) ? 5_000 : 200))) * 1_000
+        let at = max(world.scheduler.now + delay, lastArrival[from][to] + 1)
+        lastArrival[from][to] = at
+        let incarnation = incarnation
+        world.scheduler.at(at) { [unowned self] in
+            guard isUp, self.incarnation == incarnation else { return }
+            arrive(self)
+        }
+    }
+
+    private func flush(_ shard: GatewayShard, _ index: Int) {
+        unsafe shard.flush { key, chunks in
+            guard isUp, survives() else { return 0 }
+            var bytes: [UInt8] = []
+            for chunk in 0..<chunks.count { unsafe bytes.append(contentsOf: chunks[chunk]) }
+            guard let link = links[index][key.packed] else { return bytes.count }
+            if link.state == .reset { return -1 }
+            if random.chance(5), bytes.count > 1 {
+                // The socket is full for a moment.
+                bytes.removeLast(random.within(1...(bytes.count - 1)))
+                let incarnation = incarnation
+                world.scheduler.after(microseconds: random.within(100...5_000)) { [unowned self] in
+                    give(.writable(key), to: index, incarnation: incarnation)
+                }
+            }
+            world.serverSent(link, bytes)
+            return bytes.count
+        }
+    }
+
+    // MARK: The commit lane
+
+    private func take(_ items: [LaneItem]) {
+        var refused: [(shard: Int, answer: LaneAnswer)] = []
+        for item in items where !lane.enqueue(item) {
+            refused.append((item.shard, LaneAnswer(ticket: item.ticket, result: .notStored)))
+        }
+        answer(refused)
+        pump()
+    }
+
+    private func pump() {
+        guard isUp, let batch = lane.nextBatch(now: world.now.instant) else { return }
+        let incarnation = incarnation
+        let fate = world.nextFate()
+        world.scheduler.after(microseconds: random.within(50...2_000)) { [unowned self] in
+            guard isUp, self.incarnation == incarnation, survives() else { return }
+            var result: BatchResult
+            let failure = StoreFailure(.inputOutput, "simulated")
+            switch fate {
+            case .commits: result = .committed(world.store.apply(batch))
+            case .commitsSilently:
+                _ = world.store.apply(batch)
+                result = .unknown(failure)
+            case .vanishes: result = .unknown(failure)
+            case .fails:
+                result = batch.attempt > 1 ? .unknown(failure) : .notStored(failure)
+            }
+            if case .committed(let outcomes) = result { world.committed(outcomes) }
+            world.scheduler.after(microseconds: random.within(10...500)) { [unowned self] in
+                guard isUp, self.incarnation == incarnation, survives() else { return }
+                answer(lane.complete(result, now: world.now.instant))
+                guard lane.isResolving else {
+                    pump()
+                    return
+                }
+                world.scheduler.after(microseconds: 100_000) { [unowned self] in
+                    if self.incarnation == incarnation { pump() }
+                }
+            }
+        }
+    }
+
+    private func answer(_ answers: [(shard: Int, answer: LaneAnswer)]) {
+        var byShard = [[LaneAnswer]](repeating: [], count: shardCount)
+        for (shard, answer) in answers { byShard[shard].append(answer) }
+        for (shard, batch) in byShard.enumerated() where !batch.isEmpty {
+            guard survives() else { return }
+            mail(.answers(batch), from: shardCount, to: shard)
+        }
+    }
+}
+
+/// What becomes of a batch.
+enum Fate {
+    case commits
+    /// Committed, and the reply lost.
+    case commitsSilently
+    /// Not committed, and nobody can say so.
+    case vanishes
+    /// Certainly not stored.
+    case fails
+}
