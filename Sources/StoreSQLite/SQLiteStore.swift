@@ -189,7 +189,7 @@ package struct SQLiteSettings: Hashable, Sendable {
     /// The write-ahead log is copied into the file when it has this many pages: rarely, since a hot
     /// page is then copied once for many commits; before the log is so long that a start takes
     /// seconds to read it.
-    package var checkpointPages = 4_000
+    package var checkpointPages = 8_000
     /// Pages that the file may have; more is refused as a full disk is. nil: no bound.
     package var maximumPages: Int?
 

@@ -193,7 +193,8 @@ extension Session {
             throw SQLError(code: SQLError.diskFullCode, call: "a chat beyond 2^31")
         }
         for member in create.members {
-            let isOwner = create.kind == .direct
+            let isOwner =
+                create.kind == .direct
                 || member.text.hasSameBytes(as: create.creator.text)
             try insertMembership(
                 chat: key, user: member, role: isOwner ? .owner : .member, joinedSeq: 0,

@@ -93,9 +93,11 @@ extension Session {
         var view: View?
         while try statement.step() {
             let lastSeq = statement.integer(1)
-            var next = view ?? View(
-                chat: statement.integer(0), lastSeq: lastSeq,
-                memberCount: Int(statement.integer(2)), periods: [], isPresent: false)
+            var next =
+                view
+                ?? View(
+                    chat: statement.integer(0), lastSeq: lastSeq,
+                    memberCount: Int(statement.integer(2)), periods: [], isPresent: false)
             let first = max(1, statement.integer(3))
             let ended = statement.optionalInteger(4)
             next.isPresent = ended == nil

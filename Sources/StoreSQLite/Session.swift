@@ -65,7 +65,7 @@ final class Session {
     private static func configure(
         _ connection: Connection, _ settings: SQLiteSettings
     ) throws(SQLError) {
-        let walBytes = 4 * settings.checkpointPages * settings.pageBytes
+        let walBytes = 2 * settings.checkpointPages * settings.pageBytes
         let pragmas = [
             "busy_timeout = 2000", "page_size = \(settings.pageBytes)",
             "journal_mode = \(settings.journalMode)", "synchronous = \(settings.synchronous)",

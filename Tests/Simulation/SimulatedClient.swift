@@ -115,7 +115,9 @@ final class SimulatedClient {
     private func watch() {
         world.scheduler.after(microseconds: 500_000) { [unowned self] in
             if phase == .away { connect() }
-            if phase == .ready, !refused.isEmpty, !isResuming { resume(Array(refused).sorted { $0.text < $1.text }) }
+            if phase == .ready, !refused.isEmpty, !isResuming {
+                resume(refused.sorted { $0.text < $1.text })
+            }
             if phase == .ready {
                 for id in order where outstanding[id] != nil && outstanding[id]?.sentAs == nil {
                     send(id)
@@ -387,14 +389,15 @@ final class SimulatedClient {
             chat: chat, seq: seq, id: id, content: content, to: user, device: device,
             previous: max(previous, last[chat] ?? previous), store: world.store)
         last[chat] = max(seq, last[chat] ?? 0)
-        if isLegacy, string("kind", payload, text) != "message", string("userId", payload, text) == user.text {
-            // Brought in or out: what comes next starts anew.
-            last[chat] = nil
-        }
-        if string("kind", payload, text) != "message", string("userId", payload, text) == user.text,
-            string("kind", payload, text) != "memberAdded"
-        {
-            refused.insert(chat)
+        // Brought in or out: what a legacy device gets next starts anew.
+        if isLegacy, string("userId", payload, text) == user.text { last[chat] = nil }
+        if string("userId", payload, text) == user.text {
+            // Brought in or out. What the last word says, holds.
+            if string("kind", payload, text) == "memberAdded" {
+                refused.remove(chat)
+            } else {
+                refused.insert(chat)
+            }
         }
         if random.chance(40) {
             let seq = last[chat] ?? seq

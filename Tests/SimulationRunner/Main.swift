@@ -75,7 +75,7 @@ enum Main {
             var found = 0
             var tried = 0
             var example: (UInt64, String)?
-            for seed in first..<(first + UInt64(seeds)) {
+            for seed in first..<(first + UInt64(seeds)) where found < 20 {
                 tried += 1
                 let result = World.run(seed: seed, planted: [bug])
                 if let violation = result.violations.first {

@@ -6,12 +6,15 @@ import Testing
 
 extension StoreContract {
     @Suite("Appending") struct Appending {
-        @Test("Entries of a chat take 1, 2, 3 in the order of the batch, chats apart", arguments: StoreUnderTest.allCases)
+        @Test(
+            "Entries of a chat take 1, 2, 3 in the order of the batch, chats apart",
+            arguments: StoreUnderTest.allCases)
         func consecutive(_ kind: StoreUnderTest) {
             let h = Harness(kind)
             h.submit([h.creation("c", ["ann", "bob"]), h.creation("d", ["ann"])])
             let outcomes = h.submit([
-                h.message("c", "ann"), h.message("d", "ann"), h.message("c", "bob"), h.message("c", "ann"),
+                h.message("c", "ann"), h.message("d", "ann"), h.message("c", "bob"),
+                h.message("c", "ann"),
             ])
             #expect(outcomes.map { $0.entry?.seq } == [1, 1, 2, 3])
             #expect(h.send("c", "bob") == 4)
@@ -39,7 +42,9 @@ extension StoreContract {
             #expect(h.range("c") == [entry])
         }
 
-        @Test("A chat that is not there, and one the author is not in, are refused alike", arguments: StoreUnderTest.allCases)
+        @Test(
+            "A chat that is not there, and one the author is not in, are refused alike",
+            arguments: StoreUnderTest.allCases)
         func notFound(_ kind: StoreUnderTest) {
             let h = Harness(kind)
             h.run(h.creation("c", ["ann"]))
@@ -48,7 +53,9 @@ extension StoreContract {
             #expect(h.head("c") == 0)
         }
 
-        @Test("A refused or duplicate send takes no seq and leaves its neighbours alone", arguments: StoreUnderTest.allCases)
+        @Test(
+            "A refused or duplicate send takes no seq and leaves its neighbours alone",
+            arguments: StoreUnderTest.allCases)
         func noSeqBurnt(_ kind: StoreUnderTest) {
             let h = Harness(kind)
             h.run(h.creation("c", ["ann"]))
@@ -66,7 +73,9 @@ extension StoreContract {
             #expect(h.head("c") == 2)
         }
 
-        @Test("A client's id again is the first send, in the same batch and later", arguments: StoreUnderTest.allCases)
+        @Test(
+            "A client's id again is the first send, in the same batch and later",
+            arguments: StoreUnderTest.allCases)
         func duplicate(_ kind: StoreUnderTest) throws {
             let h = Harness(kind)
             h.run(h.creation("c", ["ann"]))
@@ -80,7 +89,9 @@ extension StoreContract {
             #expect(h.head("c") == 2)
         }
 
-        @Test("The same client's id of another author, or in another chat, is another message", arguments: StoreUnderTest.allCases)
+        @Test(
+            "The same client's id of another author, or in another chat, is another message",
+            arguments: StoreUnderTest.allCases)
         func idsAreOnesOwn(_ kind: StoreUnderTest) {
             let h = Harness(kind)
             h.submit([h.creation("c", ["ann", "bob"]), h.creation("d", ["ann"])])
@@ -91,7 +102,8 @@ extension StoreContract {
             #expect(outcomes.map { $0.entry?.seq } == [1, 2, 1, 3])
         }
 
-        @Test("Sends without a client's id are never duplicates", arguments: StoreUnderTest.allCases)
+        @Test(
+            "Sends without a client's id are never duplicates", arguments: StoreUnderTest.allCases)
         func withoutClientID(_ kind: StoreUnderTest) {
             let h = Harness(kind)
             h.run(h.creation("c", ["ann"]))
@@ -99,9 +111,13 @@ extension StoreContract {
             #expect(h.send("c", "ann") == 2)
         }
 
-        enum Difference: CaseIterable, Sendable { case none, device, content, type, replyTo, thread, expiry }
+        enum Difference: CaseIterable, Sendable {
+            case none, device, content, type, replyTo, thread, expiry
+        }
 
-        @Test("Another body under a client's id is a conflict, another device is not", arguments: StoreUnderTest.allCases, Difference.allCases)
+        @Test(
+            "Another body under a client's id is a conflict, another device is not",
+            arguments: StoreUnderTest.allCases, Difference.allCases)
         func conflict(_ kind: StoreUnderTest, _ difference: Difference) {
             let h = Harness(kind)
             h.run(h.creation("c", ["ann"]))
@@ -131,7 +147,9 @@ extension StoreContract {
             #expect(h.head("c") == 1)
         }
 
-        @Test("An author who is no member any more finds no duplicate either", arguments: StoreUnderTest.allCases)
+        @Test(
+            "An author who is no member any more finds no duplicate either",
+            arguments: StoreUnderTest.allCases)
         func authorisedFirst(_ kind: StoreUnderTest) {
             let h = Harness(kind)
             h.run(h.creation("c", ["ann", "bob"]))
@@ -140,7 +158,9 @@ extension StoreContract {
             #expect(h.run(sent.resent(as: h.freshID())) == .refused(.notFound))
         }
 
-        @Test("An entry id that is there is answered with its entry; a stranger's is refused", arguments: StoreUnderTest.allCases)
+        @Test(
+            "An entry id that is there is answered with its entry; a stranger's is refused",
+            arguments: StoreUnderTest.allCases)
         func sameEntryID(_ kind: StoreUnderTest) throws {
             let h = Harness(kind)
             h.submit([h.creation("c", ["ann", "bob"]), h.creation("d", ["ann"])])
@@ -158,7 +178,8 @@ extension StoreContract {
             "Content comes back byte for byte",
             arguments: StoreUnderTest.allCases,
             [
-                [], [0], Array("it's \"quoted\"; DROP TABLE chats; --".utf8), Array("🪶 né e\u{301}".utf8),
+                [], [0], Array("it's \"quoted\"; DROP TABLE chats; --".utf8),
+                Array("🪶 né e\u{301}".utf8),
                 Array("a\0b\0".utf8), [0xFF, 0xFE, 0x80], [UInt8](repeating: 7, count: 256_000),
                 [UInt8](repeating: 0, count: 256_001),
             ] as [[UInt8]])

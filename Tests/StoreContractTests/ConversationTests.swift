@@ -6,7 +6,9 @@ import Testing
 
 extension StoreContract {
     @Suite("Chats") struct Chats {
-        @Test("A new group has no entries, its creator is owner, the others members", arguments: StoreUnderTest.allCases)
+        @Test(
+            "A new group has no entries, its creator is owner, the others members",
+            arguments: StoreUnderTest.allCases)
         func group(_ kind: StoreUnderTest) {
             let h = Harness(kind)
             let outcome = h.run(h.creation("c", ["bob", "ann", "cyd"], name: "Team", by: "ann"))
@@ -22,11 +24,14 @@ extension StoreContract {
         @Test("Both of a direct chat are owners", arguments: StoreUnderTest.allCases)
         func direct(_ kind: StoreUnderTest) {
             let h = Harness(kind)
-            #expect(h.run(h.creation("c", ["ann", "bob"], kind: .direct)).conversation?.role == .owner)
+            #expect(
+                h.run(h.creation("c", ["ann", "bob"], kind: .direct)).conversation?.role == .owner)
             #expect(h.roles("c", by: "bob") == ["ann owner", "bob owner"])
         }
 
-        @Test("A pair has one direct chat, whoever asks and in whatever order", arguments: StoreUnderTest.allCases)
+        @Test(
+            "A pair has one direct chat, whoever asks and in whatever order",
+            arguments: StoreUnderTest.allCases)
         func onePerPair(_ kind: StoreUnderTest) {
             let h = Harness(kind)
             h.run(h.creation("c", ["ann", "bob"], kind: .direct))
@@ -51,14 +56,18 @@ extension StoreContract {
             #expect(others.map { $0.conversation?.id } == ["e", "f"])
         }
 
-        @Test("Pairs whose names run into each other are different pairs", arguments: StoreUnderTest.allCases)
+        @Test(
+            "Pairs whose names run into each other are different pairs",
+            arguments: StoreUnderTest.allCases)
         func pairNames(_ kind: StoreUnderTest) {
             let h = Harness(kind)
             h.run(h.creation("c", ["ab", "c"], kind: .direct))
             #expect(h.run(h.creation("d", ["a", "bc"], kind: .direct)).conversation?.id == "d")
         }
 
-        @Test("The same request of the same creator again is the same answer", arguments: StoreUnderTest.allCases, [ConversationKind.group, .direct])
+        @Test(
+            "The same request of the same creator again is the same answer",
+            arguments: StoreUnderTest.allCases, [ConversationKind.group, .direct])
         func repeated(_ kind: StoreUnderTest, _ chatKind: ConversationKind) {
             let h = Harness(kind)
             let request = h.creation("c", ["ann", "bob"], kind: chatKind, name: "n")
@@ -71,7 +80,9 @@ extension StoreContract {
             }
         }
 
-        @Test("A repeated request is the same also after members came and went", arguments: StoreUnderTest.allCases)
+        @Test(
+            "A repeated request is the same also after members came and went",
+            arguments: StoreUnderTest.allCases)
         func repeatedLater(_ kind: StoreUnderTest) {
             let h = Harness(kind)
             let request = h.creation("c", ["ann", "bob"])
@@ -88,7 +99,9 @@ extension StoreContract {
 
         enum Other: CaseIterable, Sendable { case creator, name, noName, kind, fewer, more }
 
-        @Test("A taken id with another request is refused", arguments: StoreUnderTest.allCases, Other.allCases)
+        @Test(
+            "A taken id with another request is refused", arguments: StoreUnderTest.allCases,
+            Other.allCases)
         func taken(_ kind: StoreUnderTest, _ other: Other) {
             let h = Harness(kind)
             h.run(h.creation("c", ["ann", "bob"], name: "n"))
@@ -106,7 +119,9 @@ extension StoreContract {
             #expect(h.roles("c", by: "ann") == ["ann owner", "bob member"])
         }
 
-        @Test("A creator who left does not get in by asking again", arguments: StoreUnderTest.allCases)
+        @Test(
+            "A creator who left does not get in by asking again", arguments: StoreUnderTest.allCases
+        )
         func creatorLeft(_ kind: StoreUnderTest) {
             let h = Harness(kind)
             let request = h.creation("c", ["ann", "bob"])
@@ -114,7 +129,9 @@ extension StoreContract {
             #expect(h.run(request) == .refused(.alreadyExists))
         }
 
-        @Test("A user's list has the chats they are in, in the order of creation", arguments: StoreUnderTest.allCases)
+        @Test(
+            "A user's list has the chats they are in, in the order of creation",
+            arguments: StoreUnderTest.allCases)
         func list(_ kind: StoreUnderTest) {
             let h = Harness(kind)
             h.submit([

@@ -22,7 +22,9 @@ extension StoreContract {
                 isReadPrivate: isPrivate, at: h.time)
         }
 
-        @Test("A cursor rises, and lower or equal positions change nothing", arguments: StoreUnderTest.allCases)
+        @Test(
+            "A cursor rises, and lower or equal positions change nothing",
+            arguments: StoreUnderTest.allCases)
         func monotone(_ kind: StoreUnderTest) {
             let h = five(kind)
             #expect(
@@ -50,11 +52,14 @@ extension StoreContract {
                     == .cursor(receipt(h, delivered: 5, read: 5), delivered: 5, read: 5))
         }
 
-        @Test("A position at the log's end is taken, one beyond is refused whole", arguments: StoreUnderTest.allCases)
+        @Test(
+            "A position at the log's end is taken, one beyond is refused whole",
+            arguments: StoreUnderTest.allCases)
         func beyondEnd(_ kind: StoreUnderTest) {
             let h = five(kind)
             #expect(h.run(h.cursor("c", "bob", delivered: .seq(6))) == .refused(.invalidPosition))
-            #expect(h.run(h.cursor("c", "bob", delivered: .seq(.max))) == .refused(.invalidPosition))
+            #expect(
+                h.run(h.cursor("c", "bob", delivered: .seq(.max))) == .refused(.invalidPosition))
             #expect(
                 h.run(h.cursor("c", "bob", delivered: .seq(2), read: .seq(6)))
                     == .refused(.invalidPosition))
@@ -64,7 +69,9 @@ extension StoreContract {
                     == .cursor(receipt(h, delivered: 5, read: 5), delivered: 5, read: 5))
         }
 
-        @Test("A position may be an entry's id; ids of elsewhere are not found", arguments: StoreUnderTest.allCases)
+        @Test(
+            "A position may be an entry's id; ids of elsewhere are not found",
+            arguments: StoreUnderTest.allCases)
         func byEntry(_ kind: StoreUnderTest) throws {
             let h = five(kind)
             h.run(h.creation("d", ["ann", "bob"]))
@@ -91,7 +98,9 @@ extension StoreContract {
             #expect(h.run(h.cursor("c", "cyd", read: .entry(entries[5].id))).receipt?.readSeq == 6)
         }
 
-        @Test("Strangers, former members and absent chats are refused alike", arguments: StoreUnderTest.allCases)
+        @Test(
+            "Strangers, former members and absent chats are refused alike",
+            arguments: StoreUnderTest.allCases)
         func strangers(_ kind: StoreUnderTest) {
             let h = five(kind)
             h.run(h.change("c", .removed, ["bob"], by: "ann"))
@@ -100,7 +109,9 @@ extension StoreContract {
             #expect(h.run(h.cursor("none", "ann", read: .seq(0))) == .refused(.notFound))
         }
 
-        @Test("The receipt says what moved over all devices, the position is the device's", arguments: StoreUnderTest.allCases)
+        @Test(
+            "The receipt says what moved over all devices, the position is the device's",
+            arguments: StoreUnderTest.allCases)
         func devices(_ kind: StoreUnderTest) {
             let h = five(kind)
             h.run(h.cursor("c", "bob", delivered: .seq(4), read: .seq(2)))
@@ -130,7 +141,9 @@ extension StoreContract {
             #expect(h.conversations("ann").first?.readSeq == 0)
         }
 
-        @Test("After a private read a public one shows itself, lower or not", arguments: StoreUnderTest.allCases)
+        @Test(
+            "After a private read a public one shows itself, lower or not",
+            arguments: StoreUnderTest.allCases)
         func publicAfterPrivate(_ kind: StoreUnderTest) {
             let h = five(kind)
             h.run(h.cursor("c", "bob", read: .seq(4), isPrivate: true))
@@ -155,7 +168,8 @@ extension StoreContract {
                 h.change("c", .added, ["bob"], by: "ann"),
             ])
             #expect(h.opened("c", "bob")?.readSeq == 5)
-            #expect(h.run(h.cursor("c", "bob", read: .seq(4))) == .cursor(nil, delivered: 5, read: 5))
+            #expect(
+                h.run(h.cursor("c", "bob", read: .seq(4))) == .cursor(nil, delivered: 5, read: 5))
         }
     }
 }

@@ -27,7 +27,9 @@ extension StoreContract {
             #expect(h.send("c", "bob") == 3)
         }
 
-        @Test("Adding a member, twice the same, or nobody, makes no entry", arguments: StoreUnderTest.allCases)
+        @Test(
+            "Adding a member, twice the same, or nobody, makes no entry",
+            arguments: StoreUnderTest.allCases)
         func nothingToAdd(_ kind: StoreUnderTest) {
             let h = Harness(kind)
             h.run(h.creation("c", ["ann", "bob"]))
@@ -53,7 +55,9 @@ extension StoreContract {
             }
         }
 
-        @Test("Removing needs a role above the other's", arguments: StoreUnderTest.allCases, Role.allCases)
+        @Test(
+            "Removing needs a role above the other's", arguments: StoreUnderTest.allCases,
+            Role.allCases)
         func mayRemove(_ kind: StoreUnderTest, _ remover: Role) {
             for removed in Role.allCases {
                 let h = Harness(kind)
@@ -71,7 +75,9 @@ extension StoreContract {
             }
         }
 
-        @Test("A removal that may not be done of one is done of none", arguments: StoreUnderTest.allCases)
+        @Test(
+            "A removal that may not be done of one is done of none",
+            arguments: StoreUnderTest.allCases)
         func allOrNone(_ kind: StoreUnderTest) {
             let h = Harness(kind)
             h.run(h.creation("c", ["ann", "bob", "cyd"]))
@@ -82,7 +88,9 @@ extension StoreContract {
             #expect(h.opened("c", "cyd")?.access == .member)
         }
 
-        @Test("Nobody removes themselves; they leave, and nobody else for them", arguments: StoreUnderTest.allCases)
+        @Test(
+            "Nobody removes themselves; they leave, and nobody else for them",
+            arguments: StoreUnderTest.allCases)
         func leaving(_ kind: StoreUnderTest) {
             let h = Harness(kind)
             h.run(h.creation("c", ["ann", "bob"]))
@@ -98,7 +106,9 @@ extension StoreContract {
             #expect(h.run(h.message("c", "bob")) == .refused(.notFound))
         }
 
-        @Test("Strangers and former members change nothing and learn nothing", arguments: StoreUnderTest.allCases, MembershipChange.Kind.allCases)
+        @Test(
+            "Strangers and former members change nothing and learn nothing",
+            arguments: StoreUnderTest.allCases, MembershipChange.Kind.allCases)
         func strangers(_ kind: StoreUnderTest, _ change: MembershipChange.Kind) {
             let h = Harness(kind)
             h.run(h.creation("c", ["ann", "bob"]))
@@ -107,7 +117,8 @@ extension StoreContract {
             for author in ["eve", "bob"] as [UserID] {
                 #expect(h.run(h.change("c", change, [author], by: author)) == .refused(.notFound))
                 #expect(h.run(h.change("d", change, [author], by: author)) == .refused(.notFound))
-                #expect(h.run(h.change("none", change, [author], by: author)) == .refused(.notFound))
+                #expect(
+                    h.run(h.change("none", change, [author], by: author)) == .refused(.notFound))
             }
             #expect(h.head("c") == 1)
         }
@@ -121,7 +132,8 @@ extension StoreContract {
             #expect(h.run(h.change("c", .left, ["ann"], by: "ann")) == .refused(.forbidden))
         }
 
-        @Test("The bound on members counts those who would join", arguments: StoreUnderTest.allCases)
+        @Test(
+            "The bound on members counts those who would join", arguments: StoreUnderTest.allCases)
         func bound(_ kind: StoreUnderTest) {
             let h = Harness(kind)
             h.run(h.creation("c", ["ann", "bob"]))
@@ -135,10 +147,13 @@ extension StoreContract {
                 h.run(h.change("c", .added, ["dan"], by: "ann", maximum: 3))
                     == .refused(.tooManyMembers))
             h.run(h.change("c", .removed, ["bob"], by: "ann"))
-            #expect(h.run(h.change("c", .added, ["dan"], by: "ann", maximum: 3)).entries?.count == 1)
+            #expect(
+                h.run(h.change("c", .added, ["dan"], by: "ann", maximum: 3)).entries?.count == 1)
         }
 
-        @Test("When the last owner leaves, the longest-standing admin takes over", arguments: StoreUnderTest.allCases)
+        @Test(
+            "When the last owner leaves, the longest-standing admin takes over",
+            arguments: StoreUnderTest.allCases)
         func adminSucceeds(_ kind: StoreUnderTest) {
             let h = Harness(kind)
             h.run(h.creation("c", ["ann", "bob", "cyd", "dan"]))
@@ -148,12 +163,15 @@ extension StoreContract {
             #expect(h.roles("c", by: "bob") == ["bob member", "cyd owner", "dan admin"])
         }
 
-        @Test("Without an admin it is the longest-standing member, not one who came back", arguments: StoreUnderTest.allCases)
+        @Test(
+            "Without an admin it is the longest-standing member, not one who came back",
+            arguments: StoreUnderTest.allCases)
         func memberSucceeds(_ kind: StoreUnderTest) {
             let h = Harness(kind)
             h.run(h.creation("c", ["ann", "bob", "cyd"]))
             h.submit([
-                h.change("c", .removed, ["bob"], by: "ann"), h.change("c", .added, ["bob"], by: "ann"),
+                h.change("c", .removed, ["bob"], by: "ann"),
+                h.change("c", .added, ["bob"], by: "ann"),
                 h.change("c", .left, ["ann"], by: "ann"),
             ])
             #expect(h.roles("c", by: "bob") == ["cyd owner", "bob member"])
@@ -173,7 +191,9 @@ extension StoreContract {
             #expect(h.roles("c", by: "bob") == ["bob member", "cyd owner"])
         }
 
-        @Test("Within a batch, sends before a removal count and sends after it do not", arguments: StoreUnderTest.allCases)
+        @Test(
+            "Within a batch, sends before a removal count and sends after it do not",
+            arguments: StoreUnderTest.allCases)
         func exactByOrder(_ kind: StoreUnderTest) {
             let h = Harness(kind)
             h.run(h.creation("c", ["ann", "bob"]))
@@ -190,13 +210,16 @@ extension StoreContract {
             #expect(outcomes[5].entry?.seq == 5)
         }
 
-        @Test("Who came back is a plain member, whatever they were", arguments: StoreUnderTest.allCases)
+        @Test(
+            "Who came back is a plain member, whatever they were",
+            arguments: StoreUnderTest.allCases)
         func rejoining(_ kind: StoreUnderTest) {
             let h = Harness(kind)
             h.run(h.creation("c", ["ann", "bob"]))
             h.setRole(.admin, of: "bob", in: "c")
             h.submit([
-                h.change("c", .removed, ["bob"], by: "ann"), h.change("c", .added, ["bob"], by: "ann"),
+                h.change("c", .removed, ["bob"], by: "ann"),
+                h.change("c", .added, ["bob"], by: "ann"),
             ])
             #expect(h.roles("c", by: "ann") == ["ann owner", "bob member"])
         }

@@ -20,7 +20,9 @@ extension StoreContract {
             return h
         }
 
-        @Test("Before, during, after and again: what a member sees", arguments: StoreUnderTest.allCases)
+        @Test(
+            "Before, during, after and again: what a member sees",
+            arguments: StoreUnderTest.allCases)
         func periods(_ kind: StoreUnderTest) {
             let h = Harness(kind)
             h.run(h.creation("c", ["ann"]))
@@ -48,7 +50,9 @@ extension StoreContract {
             #expect(h.visible("c", "ann") == [1, 2, 3, 4, 5, 6])
         }
 
-        @Test("A member from the creation on sees all, from seq 1", arguments: StoreUnderTest.allCases)
+        @Test(
+            "A member from the creation on sees all, from seq 1", arguments: StoreUnderTest.allCases
+        )
         func founders(_ kind: StoreUnderTest) {
             let h = Harness(kind)
             h.run(h.creation("c", ["ann", "bob"]))
@@ -57,7 +61,9 @@ extension StoreContract {
             #expect(h.visible("c", "bob") == [1])
         }
 
-        @Test("Opening gives members the head, former members no more than they may see", arguments: StoreUnderTest.allCases)
+        @Test(
+            "Opening gives members the head, former members no more than they may see",
+            arguments: StoreUnderTest.allCases)
         func opening(_ kind: StoreUnderTest) {
             let h = twice(kind)
             h.submit([
@@ -95,10 +101,12 @@ extension StoreContract {
             #expect(page?.entries.map(\.seq) == expected.seqs)
             #expect(page?.readThrough == 9)
             #expect(page?.isComplete == true)
-            #expect(h.history("c", "bob", after: expected.after)?.entries.map(\.seq) == expected.seqs)
+            #expect(
+                h.history("c", "bob", after: expected.after)?.entries.map(\.seq) == expected.seqs)
         }
 
-        @Test("A former member's log ends with what they may see", arguments: StoreUnderTest.allCases)
+        @Test(
+            "A former member's log ends with what they may see", arguments: StoreUnderTest.allCases)
         func former(_ kind: StoreUnderTest) {
             let h = twice(kind)
             h.submit([h.change("c", .removed, ["bob"], by: "ann"), h.message("c", "ann")])
@@ -111,7 +119,9 @@ extension StoreContract {
             }
         }
 
-        @Test("A stranger's page is that of a chat that is not there", arguments: StoreUnderTest.allCases)
+        @Test(
+            "A stranger's page is that of a chat that is not there",
+            arguments: StoreUnderTest.allCases)
         func strangers(_ kind: StoreUnderTest) {
             let h = twice(kind)
             let from = ["c", "none"].map { ReadLogs.From(chat: ChatID(trusted: $0), after: 3) }
@@ -123,7 +133,9 @@ extension StoreContract {
             }
         }
 
-        @Test("Pages stop at the number of entries and go on from where they stopped", arguments: StoreUnderTest.allCases, [1, 2, 3, 4, 5, 6, Int.max])
+        @Test(
+            "Pages stop at the number of entries and go on from where they stopped",
+            arguments: StoreUnderTest.allCases, [1, 2, 3, 4, 5, 6, Int.max])
         func byEntries(_ kind: StoreUnderTest, _ size: Int) {
             let h = twice(kind)
             var seqs: [Seq] = []
@@ -141,7 +153,9 @@ extension StoreContract {
             #expect(after == 9)
         }
 
-        @Test("A page with exactly as many entries as there are is complete", arguments: StoreUnderTest.allCases)
+        @Test(
+            "A page with exactly as many entries as there are is complete",
+            arguments: StoreUnderTest.allCases)
         func exactSize(_ kind: StoreUnderTest) {
             let h = twice(kind)
             for (size, isComplete) in [(4, false), (5, true), (6, true)] {
@@ -151,7 +165,9 @@ extension StoreContract {
             }
         }
 
-        @Test("Bytes bound a page, but the first entry is given however large", arguments: StoreUnderTest.allCases)
+        @Test(
+            "Bytes bound a page, but the first entry is given however large",
+            arguments: StoreUnderTest.allCases)
         func byBytes(_ kind: StoreUnderTest) {
             let h = Harness(kind)
             h.run(h.creation("c", ["ann"]))
@@ -172,7 +188,9 @@ extension StoreContract {
             #expect(large?.entries.map(\.seq) == [3])
         }
 
-        @Test("The bounds hold over all chats together, in the order asked", arguments: StoreUnderTest.allCases)
+        @Test(
+            "The bounds hold over all chats together, in the order asked",
+            arguments: StoreUnderTest.allCases)
         func overChats(_ kind: StoreUnderTest) {
             let h = Harness(kind)
             let chats = ["c", "d", "e", "f"] as [ChatID]
@@ -195,10 +213,13 @@ extension StoreContract {
             let page = h.history("c", "bob", after: 3, limit: 3)
             #expect(page?.entries.map(\.seq) == [4, 5, 8])
             #expect(page?.readThrough == 8 && page?.isComplete == false && page?.access == .member)
-            #expect(h.run(.readHistory(ReadHistory(chat: "none", user: "ann", after: 0, limit: 9))) == .refused(.notFound))
+            #expect(
+                h.run(.readHistory(ReadHistory(chat: "none", user: "ann", after: 0, limit: 9)))
+                    == .refused(.notFound))
         }
 
-        @Test("A range is whole, whoever may see it, and bounded", arguments: StoreUnderTest.allCases)
+        @Test(
+            "A range is whole, whoever may see it, and bounded", arguments: StoreUnderTest.allCases)
         func range(_ kind: StoreUnderTest) {
             let h = twice(kind)
             #expect(h.range("c").map(\.seq) == Array(1...9))
@@ -211,14 +232,17 @@ extension StoreContract {
             #expect(h.range("none") == [])
         }
 
-        @Test("A head is the last seq, 0 where there is no chat", arguments: StoreUnderTest.allCases)
+        @Test(
+            "A head is the last seq, 0 where there is no chat", arguments: StoreUnderTest.allCases)
         func heads(_ kind: StoreUnderTest) {
             let h = twice(kind)
             #expect(h.head("c") == 9)
             #expect(h.head("none") == 0)
         }
 
-        @Test("Reads see all writes of their batch, those after them too", arguments: StoreUnderTest.allCases)
+        @Test(
+            "Reads see all writes of their batch, those after them too",
+            arguments: StoreUnderTest.allCases)
         func readsAfterWrites(_ kind: StoreUnderTest) {
             let h = Harness(kind)
             let outcomes = h.submit([
@@ -235,7 +259,9 @@ extension StoreContract {
             #expect(Harness(kind).submit([]).isEmpty)
         }
 
-        @Test("A probe of a healthy store says nothing and changes nothing", arguments: StoreUnderTest.allCases)
+        @Test(
+            "A probe of a healthy store says nothing and changes nothing",
+            arguments: StoreUnderTest.allCases)
         func probe(_ kind: StoreUnderTest) {
             let h = twice(kind)
             var answers: [StoreFailure?] = []

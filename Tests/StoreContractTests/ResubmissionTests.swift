@@ -12,7 +12,8 @@ extension StoreContract {
             let first = h.message("c", "ann", clientID: "k")
             return [
                 first, h.message("c", "eve"), first.resent(as: h.freshID()),
-                h.message("c", "bob", "x", clientID: "k"), h.message("c", "ann", "y", clientID: "k"),
+                h.message("c", "bob", "x", clientID: "k"),
+                h.message("c", "ann", "y", clientID: "k"),
                 h.change("c", .added, ["cyd", "bob", "dan"], by: "ann"),
                 h.message("c", "cyd"), h.change("c", .removed, ["ann"], by: "bob"),
                 h.change("c", .removed, ["dan"], by: "ann"),
@@ -32,7 +33,9 @@ extension StoreContract {
             return h
         }
 
-        @Test("Of a batch that was committed, the outcomes are the same again", arguments: StoreUnderTest.allCases, [2, 3])
+        @Test(
+            "Of a batch that was committed, the outcomes are the same again",
+            arguments: StoreUnderTest.allCases, [2, 3])
         func committed(_ kind: StoreUnderTest, _ attempt: Int) {
             let h = started(kind)
             // The cursor of one who leaves afterwards cannot be told again; that comes below.
@@ -44,7 +47,9 @@ extension StoreContract {
             #expect(h.range("c") == log)
         }
 
-        @Test("Of a batch that was not committed, they are those of a first submission", arguments: StoreUnderTest.allCases)
+        @Test(
+            "Of a batch that was not committed, they are those of a first submission",
+            arguments: StoreUnderTest.allCases)
         func notCommitted(_ kind: StoreUnderTest) {
             let one = started(kind)
             let other = started(kind)
@@ -53,7 +58,9 @@ extension StoreContract {
             #expect(one.range("c") == other.range("c"))
         }
 
-        @Test("What was committed is found though its author has been removed since", arguments: StoreUnderTest.allCases)
+        @Test(
+            "What was committed is found though its author has been removed since",
+            arguments: StoreUnderTest.allCases)
         func removedSince(_ kind: StoreUnderTest) {
             let h = started(kind)
             let sent = h.message("c", "bob", clientID: "k")
@@ -65,7 +72,9 @@ extension StoreContract {
             #expect(h.head("c") == 2)
         }
 
-        @Test("What was refused in a committed batch is not let in behind what followed it", arguments: StoreUnderTest.allCases)
+        @Test(
+            "What was refused in a committed batch is not let in behind what followed it",
+            arguments: StoreUnderTest.allCases)
         func noLateEntry(_ kind: StoreUnderTest) {
             let h = started(kind)
             let operations = [
@@ -82,7 +91,9 @@ extension StoreContract {
             #expect(h.opened("c", "cyd")?.access == .member)
         }
 
-        @Test("A receipt that nobody has had is given, and given again", arguments: StoreUnderTest.allCases)
+        @Test(
+            "A receipt that nobody has had is given, and given again",
+            arguments: StoreUnderTest.allCases)
         func receipts(_ kind: StoreUnderTest) {
             let h = started(kind)
             for _ in 0..<3 { h.send("c", "ann") }

@@ -41,8 +41,10 @@ import Testing
         let h = try reopened(folder)
         #expect(h.range("c") == log)
         h.submit([])
-        #expect(h.run(h.message("c", "ann", clientID: "k")) == .duplicate(
-            id: log[0].id, seq: 1, createdAt: log[0].createdAt))
+        #expect(
+            h.run(h.message("c", "ann", clientID: "k"))
+                == .duplicate(
+                    id: log[0].id, seq: 1, createdAt: log[0].createdAt))
         #expect(h.send("c", "ann") == 2)
     }
 
@@ -163,7 +165,9 @@ import Testing
         #expect(h.submit(batch, attempt: 3)[0].entry?.seq == 1)
     }
 
-    @Test("After an error of COMMIT the batch is in doubt, and its resubmission finds out", arguments: [SQLiteFaults.Commit.lost, .replyLost])
+    @Test(
+        "After an error of COMMIT the batch is in doubt, and its resubmission finds out",
+        arguments: [SQLiteFaults.Commit.lost, .replyLost])
     func unknownCommit(_ fault: SQLiteFaults.Commit) throws {
         let (h, store) = try faulty()
         let sent = h.message("c", "ann", clientID: "k")
@@ -176,7 +180,9 @@ import Testing
         store.faults.onCommit = nil
         let outcomes = h.submit(batch, attempt: 2)
         #expect(outcomes[0].entry?.seq == 1)
-        #expect(outcomes[1] == .duplicate(id: sent.appendID!, seq: 1, createdAt: h.range("c")[0].createdAt))
+        #expect(
+            outcomes[1]
+                == .duplicate(id: sent.appendID!, seq: 1, createdAt: h.range("c")[0].createdAt))
         #expect(outcomes[2].entries?.map(\.seq) == [2])
         #expect(outcomes[3].receipt?.readSeq == 1)
         #expect(outcomes[4] == .head(2))
@@ -208,7 +214,9 @@ import Testing
         h.send("c", "ann")
         store.faults.onCommit = { .diskFull }
         let join = h.change("c", .added, ["bob"], by: "ann")
-        #expect(kind(h.result([h.message("c", "ann"), join, h.message("c", "bob")])) == "notStored diskFull")
+        #expect(
+            kind(h.result([h.message("c", "ann"), join, h.message("c", "bob")]))
+                == "notStored diskFull")
         store.faults.onCommit = nil
         #expect(h.run(h.message("c", "bob")) == .refused(.notFound))
         #expect(h.send("c", "ann") == 2)

@@ -146,7 +146,8 @@ final class Harness {
     // MARK: Reading
 
     func opened(_ chat: ChatID, _ user: UserID) -> OpenedChat? {
-        guard case .opened(let opened) = run(.openChats(OpenChats(user: user, chats: [chat]))) else {
+        guard case .opened(let opened) = run(.openChats(OpenChats(user: user, chats: [chat])))
+        else {
             return nil
         }
         return opened.first

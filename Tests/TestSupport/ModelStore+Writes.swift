@@ -29,7 +29,9 @@ extension ModelState {
     }
 
     private func sendKey(_ append: AppendMessage) -> Send? {
-        append.clientMessageID.map { Send(author: append.author.text.name, clientMessageID: $0.name) }
+        append.clientMessageID.map {
+            Send(author: append.author.text.name, clientMessageID: $0.name)
+        }
     }
 
     private func firstSend(_ append: AppendMessage, _ index: Int) -> Outcome? {

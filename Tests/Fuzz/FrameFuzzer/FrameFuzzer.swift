@@ -16,18 +16,21 @@ public func fuzzFrames(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     return 0
 }
 
-/// What `Scripts/fuzz --trap` must find: a message of several fragments that begins with `BUG!`.
+/// What `Scripts/fuzz --trap` must find: a message of several fragments, directly after it a ping
+/// of three bytes, and directly after that a close with a reason.
 private func isPlanted(_ stream: [UInt8], role: Role) -> Bool {
-    func messages(fragments: Int) -> [FrameDecoderExercise.Event] {
-        FrameDecoderExercise.events(
-            of: stream, role: role, limits: MessageLimits(fragments: fragments)
-        ) { $0 }
+    func events(fragments: Int) -> [FrameDecoderExercise.Event] {
+        let limits = MessageLimits(fragments: fragments)
+        return FrameDecoderExercise.events(of: stream, role: role, limits: limits) { $0 }
     }
-    for event in messages(fragments: 64) {
-        guard case .message(_, let payload) = event, payload.count >= 4 else { continue }
-        // As a word: libFuzzer sees what it is compared with, which no fuzzer guesses.
-        let word = payload[..<4].reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
-        if word == 0x4255_4721 { return !messages(fragments: 1).contains(event) }
+    var step = 0
+    for event in events(fragments: 64) {
+        switch (step, event) {
+        case (_, .message): step = events(fragments: 1).contains(event) ? 0 : 1
+        case (1, .ping(let payload)) where payload.count == 3: step = 2
+        case (2, .close(_, let reason)): return !reason.isEmpty
+        default: step = 0
+        }
     }
     return false
 }

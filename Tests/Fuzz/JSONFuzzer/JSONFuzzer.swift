@@ -12,8 +12,8 @@ public func fuzzJSON(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     return 0
 }
 
-/// What `Scripts/fuzz --trap` must find: an object whose member `bugs` is an array in an array in
-/// an array.
+/// What `Scripts/fuzz --trap` must find: an object whose member is an array in an array in an array
+/// around a negative number, under a name of three bytes that begins with `b`.
 private func isPlanted(_ source: Span<UInt8>) -> Bool {
     var reader = JSONReader(hashSeed: 1)
     do throws(JSONError) {
@@ -24,18 +24,17 @@ private func isPlanted(_ source: Span<UInt8>) -> Bool {
     guard reader.kind(reader.root) == .object else { return false }
     var members = reader.members(reader.root)
     while let member = reader.next(&members) {
-        guard let name = reader.bytes(member.key, in: source), name.count == 4 else { continue }
-        // As a word: libFuzzer sees what it is compared with, which no fuzzer guesses.
-        let word = name.reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
-        guard word == 0x6275_6773 else { continue }
+        guard let name = reader.bytes(member.key, in: source), name.count == 3, name[0] == 0x62
+        else { continue }
         var depth = 0
-        var value: JSONNode? = member.value
-        while let node = value, reader.kind(node) == .array {
+        var value = member.value
+        while reader.kind(value) == .array {
             depth += 1
-            var elements = reader.elements(node)
-            value = reader.next(&elements)
+            var elements = reader.elements(value)
+            guard let element = reader.next(&elements) else { break }
+            value = element
         }
-        if depth == 3 { return true }
+        if depth == 3, let number = reader.integer(value, in: source), number < 0 { return true }
     }
     return false
 }

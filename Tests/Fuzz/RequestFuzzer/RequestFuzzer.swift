@@ -14,17 +14,18 @@ public func fuzzRequests(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     return 0
 }
 
-/// What `Scripts/fuzz --trap` must find: an accepted request with a header `x-bug` of seven bytes.
+/// What `Scripts/fuzz --trap` must find: an accepted WebSocket upgrade with a query, with the length
+/// of a body, and with a header of five letters that begins with `x` and has seven bytes.
 private func isPlanted(_ bytes: Span<UInt8>) -> Bool {
     var parser = RequestParser()
     var scannedFrom = 0
     guard case .head = parser.parse(bytes, scannedFrom: &scannedFrom) else { return false }
-    for field in parser.head.headers where field.name.count == 5 {
-        // As a word: libFuzzer sees what it is compared with, which no fuzzer guesses.
-        let word = field.name.prefix(4).reduce(UInt32(0)) { $0 << 8 | UInt32(bytes[$1]) }
-        if word == 0x782D_6275, bytes[field.name.upperBound - 1] == 0x67 {
-            return field.value.count == 7
-        }
+    let head = parser.head
+    guard head.upgradesToWebSocket, head.query != nil, head.contentLength != nil else {
+        return false
+    }
+    for field in head.headers where field.name.count == 5 {
+        if bytes[field.name.lowerBound] == 0x78 { return field.value.count == 7 }
     }
     return false
 }
