@@ -84,11 +84,14 @@ package enum Counter: Int, CaseIterable, Sendable {
 
 /// A shard's own counters: plain integers, touched by one thread.
 package struct Counters {
-    package private(set) var values = [Int](repeating: 0, count: Counter.allCases.count)
+    /// In place, not behind a reference: one more than there are cases would be a trap at start.
+    @usableFromInline package var values = InlineArray<32, Int>(repeating: 0)
 
-    package init() {}
+    package init() {
+        invariant(Counter.allCases.count <= values.count, "more counters than places")
+    }
 
-    package subscript(_ counter: Counter) -> Int {
+    @inlinable package subscript(_ counter: Counter) -> Int {
         @inline(__always) get { values[counter.rawValue] }
         @inline(__always) set { values[counter.rawValue] = newValue }
     }

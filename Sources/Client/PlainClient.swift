@@ -186,11 +186,19 @@ package final class PlainClient {
         }
     }
 
+    /// Apart, so that the span's life ends before anything else touches the buffer.
+    private static func next(
+        _ decoder: inout MessageDecoder, _ buffer: inout [UInt8], _ position: inout Int,
+        _ limits: MessageLimits
+    ) -> DecodedItem {
+        var span = buffer.mutableSpan
+        return decoder.next(in: &span, at: &position, limits: limits)
+    }
+
     /// The next thing in the buffer that concerns the caller; nil when the buffer is used up.
     private func nextItem() throws(ClientError) -> Incoming? {
         while position < inbound.count {
-            var span = inbound.mutableSpan
-            let item = decoder.next(in: &span, at: &position, limits: limits)
+            let item = Self.next(&decoder, &inbound, &position, limits)
             switch item {
             case .needMore:
                 return nil

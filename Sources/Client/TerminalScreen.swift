@@ -88,6 +88,7 @@ package enum TerminalScreen {
 
     static func statusRow(_ model: ConnectModel, columns: Int, now: Instant) -> String {
         let state = switch model.phase {
+        case .offline(let retryAt) where retryAt <= now: "connecting"
         case .offline(let retryAt):
             "not connected, next attempt in "
                 + "\((retryAt.nanoseconds(since: now) + 999_999_999) / 1_000_000_000) s"

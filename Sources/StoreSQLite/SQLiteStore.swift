@@ -4,12 +4,11 @@ import StoreCore
 
 /// The embedded store: one SQLite file in a data folder that one process uses at a time.
 ///
-/// ```
-///              open ok                   device error, commit unknown
-///   (closed) ─────────► serving ────────────────────────────► suspect ─┐ next batch:
-///       ▲                  │  ▲              reopened and checkpointed  │ open again
-///       └──── close() ─────┘  └──────────────────────────────────────◄─┘
-/// ```
+///                         COMMIT failed, device failed
+///     open ──► serving ─────────────────────────────────► suspect
+///                 ▲  │                                       │ next batch: opened again,
+///                 └──│───────────────────────────────────────┘ log copied and synced
+///                    └── close ──► closed
 ///
 /// A batch is one transaction. Its reads run in that transaction too, after its writes, and are
 /// given out only once it committed: so an error in any of them still leaves the whole batch
@@ -121,7 +120,7 @@ package final class SQLiteStore: Store {
         do throws(SQLError) {
             let outcomes = try session.apply(batch)
             guard batch.operations.contains(where: \.isWrite) else {
-                rollBack(session)
+                try session.commit()
                 return .committed(outcomes)
             }
             switch commit(outcomes, session) {

@@ -16,7 +16,7 @@ enum Schema {
     static var version: Int { migrations.count }
 
     /// - `entries.position` is the chat's key and the seq in one integer (`Place`): an index of
-    ///   small keys. Entries lie in the order in which they came, so an append writes the last page.
+    ///   small keys. Entries lie in the order of arrival, so an append writes the last page.
     ///   Refused: `position` as the rowid, one B-tree less, but with 100 busy chats each append
     ///   then goes into a page of its own and splits it (measured: 1.5 times the CPU at 1 KiB);
     ///   and WITHOUT ROWID, where rows of 1 KiB spill into overflow pages (4 times slower).

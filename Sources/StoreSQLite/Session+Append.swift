@@ -125,7 +125,7 @@ extension Session {
         return .appended(stored)
     }
 
-    /// `.duplicate` or `.idempotencyConflict` where the author has used the client's id in the chat.
+    /// `.duplicate` or `.idempotencyConflict` where the author has used the client's id here.
     private func firstSend(_ append: AppendMessage, _ chat: Int64) throws(SQLError) -> Outcome? {
         let send = statements.append.send
         guard let clientMessageID = append.clientMessageID else { return nil }
@@ -141,8 +141,9 @@ extension Session {
             createdAt: WallTime(milliseconds: send.integer(2)))
     }
 
-    /// Chat and 32 bits of a hash of author and client's id. In place of the three themselves, which
-    /// would be an index of 85 bytes a row in random order: six times the pages that appends dirty.
+    /// Chat and 32 bits of a hash of author and client's id. An index of the three themselves is 85
+    /// bytes a row in random order: six times the pages for appends to dirty. Rows that only meet
+    /// in the hash are told apart by the query.
     private func sendKey(_ chat: Int64, _ author: UserID, _ clientMessageID: String) -> Int64 {
         var bytes = Array(author.text.utf8)
         bytes.append(0x1F)

@@ -128,7 +128,10 @@ extension Session {
     /// In this order: the same request of the same creator again → the pair's direct chat → an id
     /// that is taken → a new chat.
     func createConversation(_ create: CreateConversation) throws(SQLError) -> Outcome {
-        invariant(create.members.contains(create.creator), "the creator is no member")
+        invariant(
+            Set(create.members.map { ExactText($0.text) }).count == create.members.count
+                && create.members.contains(create.creator),
+            "the creator is no member, or a member is named twice")
         invariant(
             create.kind != .direct || create.members.count == 2,
             "a direct chat of \(create.members.count)")

@@ -1,5 +1,5 @@
-/// SipHash-2-4 (Aumasson, Bernstein 2012): a hash whose collisions nobody can make who does not have
-/// the key. The index of client message ids is by such a hash, cut short; with an unkeyed one a
+/// SipHash-2-4 (Aumasson, Bernstein 2012): a hash whose collisions nobody can make without the key.
+/// The index of client message ids is by such a hash, cut short; with an unkeyed one a
 /// client could choose ids that all meet in one place and make each send walk them all.
 struct SipHash {
     private let key: (UInt64, UInt64)

@@ -80,6 +80,7 @@ final class ConnectSession {
     // MARK: The socket
 
     private func connect() {
+        isScreenStale = true
         do throws(ClientError) {
             let client = try PlainClient(
                 connecting: api.url.socket, token: tokens.next,

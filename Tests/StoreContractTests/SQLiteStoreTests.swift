@@ -252,7 +252,7 @@ import Testing
         let queries = [
             "SELECT position FROM entries WHERE id = ?1",
             "SELECT id FROM entries WHERE send = ?1 AND author = ?2 AND client_message_id = ?3",
-            "SELECT id FROM entries e WHERE e.position > ?1 AND e.position <= ?2 ORDER BY e.position",
+            "SELECT id FROM entries e WHERE e.position > ?1 AND e.position <= ?2",
             "SELECT key FROM memberships WHERE chat = ?1 AND user = ?2 AND ended_seq IS NULL",
             "SELECT key FROM memberships WHERE user = ?1 AND ended_seq IS NULL",
         ]

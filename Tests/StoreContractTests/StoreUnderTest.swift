@@ -15,7 +15,7 @@ enum StoreUnderTest: String, CaseIterable, Sendable {
 /// The contract: what `Operation.swift` and `Store.swift` say, on every store.
 @Suite("Store contract") struct StoreContract {}
 
-/// A fresh store and short ways to talk to it. Ids and times are made in order, so that two harnesses
+/// A fresh store and short ways to talk to it. Ids and times are made in order, so two harnesses
 /// that are told the same get the same outcomes.
 final class Harness {
     let store: any Store

@@ -2,9 +2,9 @@ import Basics
 import Domain
 import StoreCore
 
-/// What the durable store is to do, in arrays and dictionaries: slow, and plain enough to be right by
-/// reading. The contract suite holds the real stores to its answers; the simulator copies it,
-/// crashes it, loses its replies, and asks it at the end what was committed.
+/// What the durable store is to do, in arrays and dictionaries: slow, and right by being plain. The
+/// contract suite holds the real stores to its answers; the simulator copies it, crashes it, loses
+/// its replies, and asks it at the end what was committed.
 ///
 /// A value: a copy is a snapshot. Nothing depends on the order of a dictionary.
 package struct ModelState: Sendable {

@@ -1,0 +1,49 @@
+# What Scripts/serve, Scripts/test and Scripts/fuzz share. To be sourced; it sets `root`.
+# shellcheck shell=bash
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+say() { echo "$(basename "$0"): $*"; }
+
+# die WORDS…: says so, exit 1.
+die() {
+    echo "$(basename "$0"): $*" >&2
+    exit 1
+}
+
+# is_installed PACKAGE: is that Debian package, or the one command it is wanted for, there?
+is_installed() {
+    case $1 in
+        git | python3) command -v "$1" >/dev/null ;;
+        *) [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ] ;;
+    esac
+}
+
+# install_missing PACKAGE…: installs those that are not there. No network when all are.
+install_missing() {
+    local package missing=()
+    for package; do is_installed "$package" || missing+=("$package"); done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    local install="apt-get install -y --no-install-recommends ${missing[*]}"
+    [ "$(id -u)" -eq 0 ] || die "missing: ${missing[*]}. Run: sudo apt-get update && sudo $install"
+    say "installing Debian's ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq || say "apt-get update failed; going on with the lists that are there"
+    # Without quotes: words of a command that was put together here.
+    # shellcheck disable=SC2086
+    $install -qq </dev/null || die "could not install ${missing[*]}"
+}
+
+# need_swift: Swift 6.3 or later is found, in PATH or where its archive is usually unpacked.
+need_swift() {
+    local folder version
+    for folder in /opt/swift/usr/bin /usr/share/swift/usr/bin "$HOME/.local/share/swiftly/bin"; do
+        ! command -v swift >/dev/null && [ -x "$folder/swift" ] && PATH=$folder:$PATH
+    done
+    command -v swift >/dev/null || die "no swift: install Swift 6.3 from https://swift.org/install"
+    version=$(swift --version 2>/dev/null | sed -nE 's/.*Swift version ([0-9]+\.[0-9]+).*/\1/p')
+    [ "$(printf '6.3\n%s\n' "$version" | sort -V | head -n 1)" = 6.3 ] ||
+        die "Swift 6.3 or later is needed; $(command -v swift) is ${version:-of no known version}"
+}
+
+# What the build needs besides Swift: git for SwiftPM, the C libraries that are linked.
+build_packages=(git libsqlite3-dev libssl-dev)
