@@ -1,5 +1,5 @@
 # What Scripts/serve, Scripts/test and Scripts/fuzz share. To be sourced; it sets `root`.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 say() { echo "$(basename "$0"): $*"; }

@@ -28,6 +28,11 @@ package struct UserID: Hashable, Sendable {
     }
     /// For text that has passed the rule before: a store's row, a literal of ours.
     package init(trusted text: String) { self.text = text }
+
+    package static func == (a: Self, b: Self) -> Bool {
+        OpaqueIdentifier.areEqual(a.text, b.text)
+    }
+    package func hash(into hasher: inout Hasher) { OpaqueIdentifier.hash(text, into: &hasher) }
 }
 
 package struct ChatID: Hashable, Sendable {
@@ -37,6 +42,11 @@ package struct ChatID: Hashable, Sendable {
         self.text = text
     }
     package init(trusted text: String) { self.text = text }
+
+    package static func == (a: Self, b: Self) -> Bool {
+        OpaqueIdentifier.areEqual(a.text, b.text)
+    }
+    package func hash(into hasher: inout Hasher) { OpaqueIdentifier.hash(text, into: &hasher) }
 }
 
 package struct DeviceID: Hashable, Sendable {
@@ -46,6 +56,11 @@ package struct DeviceID: Hashable, Sendable {
         self.text = text
     }
     package init(trusted text: String) { self.text = text }
+
+    package static func == (a: Self, b: Self) -> Bool {
+        OpaqueIdentifier.areEqual(a.text, b.text)
+    }
+    package func hash(into hasher: inout Hasher) { OpaqueIdentifier.hash(text, into: &hasher) }
 }
 
 package struct MessageID: Hashable, Sendable {
@@ -55,6 +70,24 @@ package struct MessageID: Hashable, Sendable {
         self.text = text
     }
     package init(trusted text: String) { self.text = text }
+
+    package static func == (a: Self, b: Self) -> Bool {
+        OpaqueIdentifier.areEqual(a.text, b.text)
+    }
+    package func hash(into hasher: inout Hasher) { OpaqueIdentifier.hash(text, into: &hasher) }
+}
+
+extension OpaqueIdentifier {
+    /// Byte for byte. `String` calls the two spellings of "é" equal; the stores do not, and one user
+    /// must not be taken for another (P13).
+    static func areEqual(_ a: String, _ b: String) -> Bool {
+        a.utf8.count == b.utf8.count && a.utf8.elementsEqual(b.utf8)
+    }
+
+    static func hash(_ text: String, into hasher: inout Hasher) {
+        var text = text
+        text.withUTF8 { unsafe hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
+    }
 }
 
 /// The position of an entry in its chat's log: 1, 2, 3, … without a gap. 0 is "before the first".

@@ -157,8 +157,14 @@ extension GatewayShard {
     func beginDraining() {
         isDraining = true
         for connection in connections {
-            guard let connection, connection.isWebSocket else { continue }
-            disconnect(connection, .draining)
+            guard let connection else { continue }
+            if connection.isWebSocket {
+                // Spread, so that they do not all come to the next instance in one instant.
+                let retryMs = 500 + identifiers.bits() % 2_500
+                disconnect(connection, .draining, text: "{\"retryMs\":\(retryMs)}")
+            } else if connection.phase == .http, !connection.isAnswering {
+                drain(connection)
+            }
         }
     }
 }

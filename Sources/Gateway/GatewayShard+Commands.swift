@@ -281,7 +281,7 @@ extension GatewayShard {
         _ connection: Connection, _ session: Session, token: String, id: RequestID?
     ) {
         switch verifier.verify(token, nowMilliseconds: now.wall.milliseconds) {
-        case .valid(let claims) where claims.userId == session.actor.user.text:
+        case .valid(let claims) where UserID(claims.userId) == session.actor.user:
             session.expiresAt = expiry(of: claims)
             session.hasWarnedOfExpiry = false
             if let id { reply(connection, id, expiresAt: claims.expiresAtMilliseconds) }

@@ -386,6 +386,9 @@ extension GatewayShard {
         self.status.latency.record(request.route, microseconds: elapsed)
         append(to: connection) { output in
             let response = ResponseWriter(status: status, into: &output)
+            _ = response.field(
+                "Date", untrusted: HTTPDate.text(milliseconds: now.wall.milliseconds),
+                into: &output)
             if let origin = request.origin {
                 _ = response.field(
                     "Access-Control-Allow-Origin", untrusted: origin, into: &output)

@@ -118,8 +118,10 @@ extension GatewayShard {
     }
 
     /// Begins the closing handshake.
-    func disconnect(_ connection: Connection, _ reason: DisconnectReason) {
-        disconnect(connection, reason, code: reason.code, reason.text)
+    func disconnect(
+        _ connection: Connection, _ reason: DisconnectReason, text: String? = nil
+    ) {
+        disconnect(connection, reason, code: reason.code, text ?? reason.text)
     }
 
     private func disconnect(

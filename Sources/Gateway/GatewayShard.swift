@@ -32,6 +32,8 @@ package final class GatewayShard {
     var connections: [Connection?] = []
     var generations: [UInt32] = []
     var freeSlots: [UInt32] = []
+    /// Closed in this tick: the driver still holds their descriptors, so they are reused in the next.
+    var closedSlots: [UInt32] = []
     var dirty: [ConnectionKey] = []
     var pool = BufferPool()
     var users: [UserID: UserState] = [:]
@@ -121,6 +123,8 @@ package final class GatewayShard {
     package func beginTick(_ now: Now) {
         self.now = now
         counters[.ticks] += 1
+        freeSlots += closedSlots
+        closedSlots.removeAll(keepingCapacity: true)
     }
 
     /// Everything that follows from what came in: mail to itself, catch-ups, a step of fan-out,
@@ -215,8 +219,7 @@ package final class GatewayShard {
 
     /// A new TCP connection. nil where there is no place for it: answer nothing, close it.
     package func accept(address: IPAddress) -> ConnectionKey? {
-        let open = connections.count - freeSlots.count
-        guard !isDraining, open < max(1, limits.connections / shardCount),
+        guard !isDraining, openConnections < max(1, limits.connections / shardCount),
             connections.count < ConnectionKey.maximumSlots
         else {
             counters[.connectionsShed] += 1
@@ -279,7 +282,9 @@ package final class GatewayShard {
     }
 
     /// No connection is left.
-    package var isEmpty: Bool { connections.count == freeSlots.count }
+    package var isEmpty: Bool { openConnections == 0 }
+
+    var openConnections: Int { connections.count - freeSlots.count - closedSlots.count }
 
     /// The socket takes bytes again.
     package func writable(_ key: ConnectionKey) {
@@ -291,7 +296,7 @@ package final class GatewayShard {
     func close(_ connection: Connection) {
         guard connections[Int(connection.key.slot)] === connection else { return }
         connections[Int(connection.key.slot)] = nil
-        freeSlots.append(connection.key.slot)
+        closedSlots.append(connection.key.slot)
         leaveSession(connection)
         counters[.outboxBytes] -= connection.outbox.count
         connection.outbox.clear(returningTo: &pool)

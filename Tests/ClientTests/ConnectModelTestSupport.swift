@@ -5,7 +5,7 @@ import Wire
 @testable import Client
 
 /// A conversation of alice with bob in the chat "c", driven by hand: the test is the server.
-struct Conversation {
+final class Conversation {
     var model: ConnectModel
     var now = Instant(nanoseconds: 1_000_000_000_000)
     var lastHeard: Instant
@@ -23,14 +23,14 @@ struct Conversation {
     static func live(
         since: Int64 = 0, canRenewToken: Bool = false, seed: UInt64 = 1
     ) -> Conversation {
-        var conversation = Conversation(since: since, canRenewToken: canRenewToken, seed: seed)
+        let conversation = Conversation(since: since, canRenewToken: canRenewToken, seed: seed)
         conversation.goLive()
         _ = conversation.take()
         return conversation
     }
 
     /// Opens the connection and answers its join or resume, with `replay` in between.
-    mutating func goLive(device: String = "d1", replay: [ServerEvent] = []) {
+    func goLive(device: String = "d1", replay: [ServerEvent] = []) {
         model.opened(now: now)
         ready(device: device)
         let request = requests.last?.id
@@ -39,24 +39,24 @@ struct Conversation {
         receive(.caughtUp(["c": model.lastSeq]))
     }
 
-    mutating func ready(device: String = "d1", user: String = "alice") {
+    func ready(device: String = "d1", user: String = "alice") {
         var ready = ServerEvent.Ready()
         ready.user = user
         ready.device = device
         receive(.ready(ready))
     }
 
-    mutating func receive(_ event: ServerEvent) {
+    func receive(_ event: ServerEvent) {
         lastHeard = now
         model.received(event, now: now)
     }
 
-    mutating func tick() { model.tick(lastHeard: lastHeard, now: now) }
+    func tick() { model.tick(lastHeard: lastHeard, now: now) }
 
-    mutating func pass(_ milliseconds: Int) { now = now.advanced(byMilliseconds: milliseconds) }
+    func pass(_ milliseconds: Int) { now = now.advanced(byMilliseconds: milliseconds) }
 
     /// The effects since the last look, and forgets them.
-    mutating func take() -> [ConnectModel.Effect] {
+    func take() -> [ConnectModel.Effect] {
         defer { effects = [] }
         effects += model.takeEffects()
         return effects
@@ -64,22 +64,20 @@ struct Conversation {
 
     /// The frames among the effects that have not been taken.
     var requests: [Frame] {
-        mutating get {
-            effects += model.takeEffects()
-            return effects.compactMap {
-                if case .send(let text) = $0 { Frame(text) } else { nil }
-            }
+        effects += model.takeEffects()
+        return effects.compactMap {
+            if case .send(let text) = $0 { Frame(text) } else { nil }
         }
     }
 
     /// Sends `text` and answers nothing. Returns its frame.
-    mutating func send(_ text: String) -> Frame? {
+    func send(_ text: String) -> Frame? {
         _ = take()
         model.submit(text, now: now)
         return requests.last
     }
 
-    mutating func lose(_ loss: ConnectModel.Loss = .failed(.ended)) {
+    func lose(_ loss: ConnectModel.Loss = .failed(.ended)) {
         model.lost(loss, now: now)
     }
 

@@ -5,24 +5,29 @@ import Testing
 
 @Suite("The line being typed")
 struct LineEditorTests {
-    private func type(_ bytes: [UInt8], into editor: inout LineEditor) -> [LineEditor.Outcome] {
-        bytes.map { editor.feed($0) }.filter { $0 != .none }
+    /// An editor that can be fed inside an expectation.
+    private final class Typist {
+        var editor = LineEditor()
+
+        func type(_ bytes: [UInt8]) -> [LineEditor.Outcome] {
+            bytes.map { editor.feed($0) }.filter { $0 != .none }
+        }
     }
 
     private func text(_ keys: String) -> String {
-        var editor = LineEditor()
-        _ = type(Array(keys.utf8), into: &editor)
-        return editor.text
+        let typist = Typist()
+        _ = typist.type(Array(keys.utf8))
+        return typist.editor.text
     }
 
     @Test("Characters of one to four bytes are entered whole")
     func characters() {
         #expect(text("aä漢👍") == "aä漢👍")
-        var editor = LineEditor()
-        #expect(type([0xE6, 0xBC], into: &editor) == [])
-        #expect(editor.isEmpty)
-        #expect(type([0xA2], into: &editor) == [.changed])
-        #expect(editor.text == "漢")
+        let typist = Typist()
+        #expect(typist.type([0xE6, 0xBC]) == [])
+        #expect(typist.editor.isEmpty)
+        #expect(typist.type([0xA2]) == [.changed])
+        #expect(typist.editor.text == "漢")
     }
 
     @Test("Backspace removes one character as people see it", arguments: [
@@ -45,19 +50,17 @@ struct LineEditorTests {
 
     @Test("Enter gives the line and empties the editor", arguments: ["\r", "\n"])
     func enter(key: String) {
-        var editor = LineEditor()
+        let typist = Typist()
         #expect(
-            type(Array(("ab" + key).utf8), into: &editor) == [.changed, .changed, .line("ab")])
-        #expect(editor.isEmpty)
+            typist.type(Array(("ab" + key).utf8)) == [.changed, .changed, .line("ab")])
+        #expect(typist.editor.isEmpty)
     }
 
     @Test("Ctrl-C interrupts; Ctrl-D ends an empty line only")
     func ends() {
-        var editor = LineEditor()
-        #expect(editor.feed(0x04) == .endOfInput)
-        _ = editor.feed(UInt8(ascii: "a"))
-        #expect(editor.feed(0x04) == .none)
-        #expect(editor.feed(0x03) == .interrupt)
+        let typist = Typist()
+        let keys = [0x04, UInt8(ascii: "a"), 0x04, 0x03]
+        #expect(typist.type(keys) == [.endOfInput, .changed, .interrupt])
     }
 
     @Test("Broken UTF-8, other controls and unknown sequences leave no trace", arguments: [
@@ -65,18 +68,18 @@ struct LineEditorTests {
         [0x1B, 0x5B, 0x41], [0x1B, 0x5B, 0x31, 0x3B, 0x35, 0x41], [0x1B, 0x78],
     ] as [[UInt8]])
     func noise(bytes: [UInt8]) {
-        var editor = LineEditor()
-        #expect(type(bytes, into: &editor) == [])
-        #expect(editor.isEmpty)
-        #expect(type([UInt8(ascii: "a")], into: &editor) == [.changed])
-        #expect(editor.text == "a")
+        let typist = Typist()
+        #expect(typist.type(bytes) == [])
+        #expect(typist.editor.isEmpty)
+        #expect(typist.type([UInt8(ascii: "a")]) == [.changed])
+        #expect(typist.editor.text == "a")
     }
 
     @Test("A line grows up to its bound and no further")
     func bound() {
-        var editor = LineEditor()
-        for _ in 0..<(LineEditor.maximumBytes + 10) { _ = editor.feed(UInt8(ascii: "a")) }
-        #expect(editor.text.utf8.count == LineEditor.maximumBytes)
+        let typist = Typist()
+        for _ in 0..<(LineEditor.maximumBytes + 10) { _ = typist.editor.feed(UInt8(ascii: "a")) }
+        #expect(typist.editor.text.utf8.count == LineEditor.maximumBytes)
     }
 }
 
@@ -144,7 +147,7 @@ struct TerminalScreenTests {
 
     @Test("A frame has as many rows as the terminal, the newest lines above the status line")
     func layout() {
-        var chat = Conversation.live()
+        let chat = Conversation.live()
         for seq in 1...10 as ClosedRange<Int64> { chat.receive(Conversation.message(seq, "m\(seq)")) }
         chat.receive(.typing(chat: "c", user: "bob", isTyping: true))
         var editor = LineEditor()
@@ -160,7 +163,7 @@ struct TerminalScreenTests {
 
     @Test("Marks stand behind the user's messages")
     func marks() {
-        var chat = Conversation.live()
+        let chat = Conversation.live()
         let frame = chat.send("hello")
         func row() -> String {
             rows(
@@ -176,7 +179,7 @@ struct TerminalScreenTests {
 
     @Test("A peer's control characters never reach the terminal")
     func hostile() {
-        var chat = Conversation.live()
+        let chat = Conversation.live()
         chat.receive(Conversation.message(1, "\u{1B}[2J\u{1B}]0;title\u{07}\r\n\u{9B}31m"))
         let frame = TerminalScreen.frame(
             chat.model, LineEditor(), columns: 60, rows: 4, now: chat.now)

@@ -25,8 +25,8 @@ struct DocumentTests {
         for page in try Tree.files(".md") {
             let folder = page.split(separator: "/").dropLast().joined(separator: "/")
             for match in try Tree.text(page).matches(of: link) where !match.1.contains("://") {
-                let path = match.1.isEmpty
-                    ? page : (folder.isEmpty ? String(match.1) : folder + "/" + match.1)
+                let other = folder.isEmpty ? String(match.1) : folder + "/" + match.1
+                let path = match.1.isEmpty ? page : other
                 guard Tree.exists(path), path.hasSuffix(".md") else { continue }
                 let anchors = try Tree.text(path).split(separator: "\n")
                     .filter { $0.hasPrefix("#") }.map(Self.anchor)
@@ -66,7 +66,8 @@ struct DocumentTests {
 
     @Test("Decision records are numbered without a gap, dated, and say what would prove them wrong")
     func decisionsAreWhole() throws {
-        let records = try Tree.files(".md", below: "Decisions").filter { !$0.hasSuffix("README.md") }
+        let records = try Tree.files(".md", below: "Decisions")
+            .filter { !$0.hasSuffix("README.md") }
         #expect(!records.isEmpty)
         let index = try Tree.text("Decisions/README.md")
         for (position, path) in records.enumerated() {

@@ -23,7 +23,11 @@ struct ModuleTests {
     /// Module by module, what its files import.
     private static func imported() throws -> [String: Set<String>] {
         var result: [String: Set<String>] = [:]
-        let pattern = /^(?:@\S+ +)*(?:(?:public|package|internal|private|fileprivate) +)?import +(?:(?:struct|class|enum|protocol|func|var|let|typealias) +)?(\w+)/
+        let pattern =
+            #/
+            ^(?:@\S+\s+)*(?:(?:public|package|internal|private|fileprivate)\s+)?import\s+
+            (?:(?:struct|class|enum|protocol|func|var|let|typealias)\s+)?(\w+)
+            /#
         for path in try Tree.files(".swift", below: "Sources") {
             let module = String(path.split(separator: "/")[1])
             result[module, default: []].formUnion(
@@ -38,7 +42,11 @@ struct ModuleTests {
     private static func declared() throws -> [String: Set<String>] {
         var result: [String: Set<String>] = [:]
         let text = try Tree.text("Package.swift")
-        let target = /(?:module\(|\.executableTarget\(\s*name:)\s*"(\w+)",\s*(?:dependencies:\s*)?\[([^\]]*)\]/
+        let target =
+            #/
+            (?:module\(|\.executableTarget\(\s*name:)\s*"(\w+)",\s*
+            (?:dependencies:\s*)?\[([^\]]*)\]
+            /#
         let dependency = /\.product\(name: "(\w+)", package: "[^"]+"\)|"(\w+)"/
         for match in text.matches(of: target) {
             result[String(match.1)] = Set(

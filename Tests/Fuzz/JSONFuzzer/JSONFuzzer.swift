@@ -12,8 +12,8 @@ public func fuzzJSON(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     return 0
 }
 
-/// What `Scripts/fuzz --trap` must find: an object whose member is an array in an array in an array
-/// around a negative number, under a name of three bytes that begins with `b`.
+/// What `Scripts/fuzz --trap` must find: an object with a member that is an array in an array in an
+/// array.
 private func isPlanted(_ source: Span<UInt8>) -> Bool {
     var reader = JSONReader(hashSeed: 1)
     do throws(JSONError) {
@@ -24,17 +24,14 @@ private func isPlanted(_ source: Span<UInt8>) -> Bool {
     guard reader.kind(reader.root) == .object else { return false }
     var members = reader.members(reader.root)
     while let member = reader.next(&members) {
-        guard let name = reader.bytes(member.key, in: source), name.count == 3, name[0] == 0x62
-        else { continue }
         var depth = 0
-        var value = member.value
-        while reader.kind(value) == .array {
+        var value: JSONNode? = member.value
+        while let node = value, reader.kind(node) == .array {
             depth += 1
-            var elements = reader.elements(value)
-            guard let element = reader.next(&elements) else { break }
-            value = element
+            var elements = reader.elements(node)
+            value = reader.next(&elements)
         }
-        if depth == 3, let number = reader.integer(value, in: source), number < 0 { return true }
+        if depth == 3 { return true }
     }
     return false
 }
