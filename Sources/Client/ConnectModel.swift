@@ -2,8 +2,8 @@ import Basics
 import WebSocket
 
 /// A conversation with one other user, as the terminal client keeps it: which lines there are, what
-/// state each message is in, what must be sent. Pure: time, bytes and randomness come in, effects go
-/// out, and the loop around it does the rest.
+/// state each message is in, what must be sent. Pure: time, bytes and randomness come in, effects
+/// go out, and the loop around it does the rest.
 ///
 ///        offline ── opened ──▶ joining ── ack ──▶ replaying ── caughtUp ──▶ live
 ///           ▲                     │                   │                      │
@@ -16,77 +16,6 @@ import WebSocket
 ///
 /// Bounded: 2,000 lines, and the queue by its feeder (`canTakeMore`).
 package struct ConnectModel: Sendable {
-    // MARK: What it shows
-
-    /// A line of the transcript. `id` grows by one with each line.
-    package struct Line: Hashable, Sendable, Identifiable {
-        package let id: Int
-        package var content: Content
-
-        package enum Content: Hashable, Sendable {
-            /// A message of the user's own.
-            case own(String, Delivery)
-            case message(from: String, String)
-            /// What the client itself has to say.
-            case notice(String)
-        }
-    }
-
-    /// How far a message of the user's own has come.
-    package enum Delivery: Hashable, Sendable {
-        case sending
-        case stored(seq: Int64)
-        case delivered(seq: Int64)
-        case read(seq: Int64)
-        /// Refused for good, and why.
-        case failed(String)
-
-        /// The mark beside the message.
-        package var mark: String {
-            switch self {
-            case .sending: "…"
-            case .stored: "✓"
-            case .delivered: "✓✓"
-            case .read: "✓✓ read"
-            case .failed: "✗"
-            }
-        }
-    }
-
-    /// What the loop is to do.
-    package enum Effect: Hashable, Sendable {
-        /// Send a text frame.
-        case send([UInt8])
-        /// A line came to the end of the transcript, or changed.
-        case appended(Line)
-        case updated(Line)
-        /// `peer` began to type.
-        case typingBegan
-        /// Ask the API how far the other has received and read, and call `watermarks`.
-        case fetchWatermarks
-        /// Make a new token and call `renewed`.
-        case renewToken
-        /// Drop the connection: `lost` has been taken care of.
-        case disconnect
-        /// It is over. nil: as the user wanted.
-        case end(String?)
-    }
-
-    package enum Phase: Hashable, Sendable {
-        /// Not connected; the next attempt is due then.
-        case offline(retryAt: Instant)
-        case joining
-        case replaying
-        case live
-        case ended
-    }
-
-    /// How a connection ended.
-    package enum Loss: Hashable, Sendable {
-        case closed(CloseCode?, reason: String)
-        case failed(ClientError)
-    }
-
     package let user: String
     package let peer: String
     package let chat: String
@@ -223,8 +152,8 @@ package struct ConnectModel: Sendable {
         if case .offline = phase { true } else { false }
     }
 
-    /// 0.5 s, doubled with each failure, at most 10 s; the upper half is random, so that the clients
-    /// of a restarted server do not come back all at once.
+    /// 0.5 s, doubled with each failure, at most 10 s; the upper half is random, so that the
+    /// clients of a restarted server do not come back all at once.
     private mutating func backoffMs() -> Int {
         let bound = min(10_000, 500 << min(attempts, 5))
         return bound / 2 + Int(random.next() % UInt64(bound / 2 + 1))
@@ -452,8 +381,8 @@ package struct ConnectModel: Sendable {
         }
     }
 
-    /// No more lines will come: it ends, at a `tick`, when what was missed has been shown and what was
-    /// entered is acknowledged.
+    /// No more lines will come: it ends, at a `tick`, when what was missed has been shown and what
+    /// was entered is acknowledged.
     package mutating func finishWhenSent() { isFinishing = true }
 
     // MARK: Time
@@ -522,15 +451,5 @@ package struct ConnectModel: Sendable {
             lines[id - first] = line
         }
         effects.append(.updated(line))
-    }
-}
-
-extension ConnectModel.Delivery {
-    /// The seq of a message that is stored.
-    package var seq: Int64? {
-        switch self {
-        case .stored(let seq), .delivered(let seq), .read(let seq): seq
-        case .sending, .failed: nil
-        }
     }
 }

@@ -3,7 +3,7 @@ import Basics
 /// Keeps a client that is fed by a pipe below the server's default limits (20 messages a second,
 /// burst 60), whose refusals count as strikes: at most 15 a second, burst 40.
 struct SendPace: Hashable, Sendable {
-    private static let intervalNs: UInt64 = 66_666_667
+    private static let intervalNs: UInt64 = 66_666_666
     private static let burst: UInt64 = 40
     /// When the bucket will be full again.
     private var fullAt = Instant.start

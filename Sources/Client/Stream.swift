@@ -155,7 +155,8 @@ struct Stream: ~Copyable {
             let left = deadline.nanoseconds(since: MonotonicClock.now())
             // Rounded up: a wait must not end before its deadline and be taken for one.
             let milliseconds = Int32(clamping: (left + 999_999) / 1_000_000)
-            var entry = pollfd(fd: descriptor, events: Int16(truncatingIfNeeded: events), revents: 0)
+            var entry = pollfd(
+                fd: descriptor, events: Int16(truncatingIfNeeded: events), revents: 0)
             let count = unsafe poll(&entry, 1, milliseconds)
             if count > 0 { return true }
             if count == 0, left == 0 || MonotonicClock.now() >= deadline { return false }

@@ -3,8 +3,8 @@ import Basics
 /// Draws a conversation over the whole of a terminal: the end of the transcript, a status line, the
 /// line being typed. Pure: the same arguments give the same bytes.
 ///
-/// Everything is drawn anew each time (4 KB for 80 × 24): the marks of messages far up change too, and a
-/// person types and reads slowly.
+/// Everything is drawn anew each time (4 KB for 80 × 24): the marks of messages far up change too,
+/// and a person types and reads slowly.
 package enum TerminalScreen {
     /// Sent once before the first frame: another screen, so that the shell's is left as it was.
     package static let enter = "\u{1B}[?1049h"

@@ -1,7 +1,7 @@
 /// Text from outside, made safe and measured for a terminal.
 package enum TerminalText {
-    /// `text` with everything escaped that could drive a terminal or fake a line: control characters
-    /// (C0, DEL, C1), line and paragraph separators, and the marks that reorder text (bidi
+    /// `text` with everything escaped that could drive a terminal or fake a line: control
+    /// characters (C0, DEL, C1), line and paragraph separators, and the marks that reorder text (bidi
     /// embeddings, overrides, isolates), as `\n` or `\u{1B}`.
     package static func escaped(_ text: String) -> String {
         guard text.unicodeScalars.contains(where: isDangerous) else { return text }
@@ -71,7 +71,8 @@ package enum TerminalText {
         var lastSpace: (head: String, tail: String)?
         for character in text {
             let width = width(character)
-            if used + width > columns {
+            // Twice at most: what came after the last space may fill a row by itself.
+            while used + width > columns, used > indent {
                 if let (head, tail) = lastSpace {
                     rows.append(head)
                     row = String(repeating: " ", count: indent) + tail

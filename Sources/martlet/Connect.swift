@@ -11,9 +11,9 @@ struct Connect: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Chat with another user, in the terminal or through a pipe.",
         discussion: """
-            In a terminal it takes the whole screen; /help and /quit are its commands. With a pipe as
-            input each line is a message, each event is a line of output, and it ends when all lines
-            are acknowledged.
+            In a terminal it takes the whole screen; /help and /quit are its commands. With a pipe
+            as input each line is a message, each event is a line of output, and it ends when all
+            lines are acknowledged.
 
               … sending   ✓ stored   ✓✓ delivered   ✓✓ read   ✗ refused
 

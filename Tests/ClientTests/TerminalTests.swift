@@ -86,7 +86,8 @@ struct LineEditorTests {
 @Suite("Text on the terminal")
 struct TerminalTextTests {
     @Test("What could drive a terminal is escaped, what is text is not", arguments: [
-        ("a\u{1B}[31m", "a\\u{1B}[31m"), ("a\r\nb", "a\\u{D}\\nb"), ("\u{07}\u{7F}", "\\u{7}\\u{7F}"),
+        ("a\u{1B}[31m", "a\\u{1B}[31m"), ("a\r\nb", "a\\u{D}\\nb"),
+        ("\u{07}\u{7F}", "\\u{7}\\u{7F}"),
         ("\u{9B}2J", "\\u{9B}2J"), ("a\u{202E}b", "a\\u{202E}b"), ("a\u{2066}b", "a\\u{2066}b"),
         ("a\u{2028}b", "a\\u{2028}b"), ("ä 漢 👩‍👩‍👧", "ä 漢 👩‍👩‍👧"), ("", ""),
     ])
@@ -99,7 +100,9 @@ struct TerminalTextTests {
         let all = (0...0xFF).compactMap { UnicodeScalar($0) }.map { String(Character($0)) }
         let result = TerminalText.escaped(all.joined())
         #expect(
-            result.unicodeScalars.allSatisfy { $0.value >= 0x20 && !(0x7F...0x9F).contains($0.value) })
+            result.unicodeScalars.allSatisfy {
+                $0.value >= 0x20 && !(0x7F...0x9F).contains($0.value)
+            })
     }
 
     @Test("Characters take 0, 1 or 2 columns", arguments: [
@@ -148,7 +151,9 @@ struct TerminalScreenTests {
     @Test("A frame has as many rows as the terminal, the newest lines above the status line")
     func layout() {
         let chat = Conversation.live()
-        for seq in 1...10 as ClosedRange<Int64> { chat.receive(Conversation.message(seq, "m\(seq)")) }
+        for seq in 1...10 as ClosedRange<Int64> {
+            chat.receive(Conversation.message(seq, "m\(seq)"))
+        }
         chat.receive(.typing(chat: "c", user: "bob", isTyping: true))
         var editor = LineEditor()
         for byte in "hey".utf8 { _ = editor.feed(byte) }

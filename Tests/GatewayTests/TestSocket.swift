@@ -7,7 +7,7 @@ import Wire
 
 /// A client's end of a connection: bytes out, bytes in, and what they mean.
 final class TestSocket {
-    unowned let node: TestNode
+    let node: TestNode
     let shard: Int
     let key: ConnectionKey
 

@@ -1,0 +1,135 @@
+import Client
+
+/// Lies that the checks must find. All but `rollback` are told by a client: its record is changed
+/// after the run, so that one run serves them all.
+enum Planted: String, CaseIterable {
+    /// An ack for a message that has none.
+    case falseAck
+    /// An ack with another seq.
+    case wrongSeq
+    /// A refusal for a message that was stored.
+    case falseRefusal
+    /// A message in the log that nobody owns up to.
+    case forgottenSend
+    /// Two messages as if sent in the other order.
+    case swappedSends
+    /// An entry that did not come.
+    case lostDelivery
+    /// An entry that came again.
+    case repeatedDelivery
+    /// An entry with other content.
+    case changedContent
+    /// A hole in the log.
+    case gap
+    /// A message stored twice.
+    case doubled
+    /// The store's: after a kill it gets the files of the kill before, as one would that did not
+    /// write what it said it wrote.
+    case rollback
+
+    static let records = allCases.filter { $0 != .rollback }
+
+    /// Tells the lie. False where the evidence has nothing to tell it about.
+    func apply(to evidence: inout Evidence) -> Bool {
+        switch self {
+        case .falseAck:
+            let stored = Set(evidence.logs.values.joined().compactMap(\.message))
+            return change(&evidence) { !stored.contains($0.message) } by: { invocation in
+                invocation.outcome = .stored(seq: 1, id: "no such id")
+            }
+        case .wrongSeq:
+            return change(&evidence, where: Self.isStored) { invocation in
+                if case .stored(let seq, let id) = invocation.outcome {
+                    invocation.outcome = .stored(seq: seq + 1, id: id)
+                }
+            }
+        case .falseRefusal:
+            return change(&evidence, where: Self.isStored) { invocation in
+                invocation.outcome = .refused(code: "SERVICE_UNAVAILABLE")
+            }
+        case .forgottenSend: return forgetSend(&evidence)
+        case .swappedSends: return swapSends(&evidence)
+        case .lostDelivery: return changeDeliveries(&evidence) { $0.remove(at: $0.count / 2) }
+        case .repeatedDelivery:
+            return changeDeliveries(&evidence) { $0.append($0[$0.count / 2]) }
+        case .changedContent:
+            return changeDeliveries(&evidence) { $0[$0.count / 2].message = nil }
+        case .gap:
+            guard evidence.logs[0]?.count ?? 0 > 2 else { return false }
+            evidence.logs[0]?.remove(at: 1)
+            return true
+        case .doubled:
+            guard var entry = evidence.logs[0]?.first, let count = evidence.logs[0]?.count else {
+                return false
+            }
+            entry.seq = Int64(count) + 1
+            evidence.logs[0]?.append(entry)
+            return true
+        case .rollback: return false
+        }
+    }
+
+    private static func isStored(_ invocation: Invocation) -> Bool {
+        if case .stored = invocation.outcome { true } else { false }
+    }
+
+    /// Changes the first invocation that fits, of a message that was sent once only: another
+    /// invocation would tell the truth.
+    private func change(
+        _ evidence: inout Evidence, where fits: (Invocation) -> Bool,
+        by change: (inout Invocation) -> Void
+    ) -> Bool {
+        for client in evidence.clients.indices {
+            let all = evidence.clients[client].invocations
+            for index in all.indices
+            where fits(all[index]) && all.count(where: { $0.message == all[index].message }) == 1 {
+                change(&evidence.clients[client].invocations[index])
+                return true
+            }
+        }
+        return false
+    }
+
+    private func forgetSend(_ evidence: inout Evidence) -> Bool {
+        for client in evidence.clients.indices {
+            guard
+                let found = evidence.clients[client].invocations.first(where: Self.isStored)
+            else { continue }
+            evidence.clients[client].invocations.removeAll { $0.message == found.message }
+            return true
+        }
+        return false
+    }
+
+    private func swapSends(_ evidence: inout Evidence) -> Bool {
+        for client in evidence.clients.indices {
+            let all = evidence.clients[client].invocations
+            for index in all.indices.dropLast() {
+                let (first, second) = (all[index], all[index + 1])
+                let count = all.count {
+                    $0.message == first.message || $0.message == second.message
+                }
+                guard count == 2, Self.isStored(first), Self.isStored(second),
+                    first.chat == second.chat, first.connection == second.connection
+                else { continue }
+                evidence.clients[client].invocations.swapAt(index, index + 1)
+                return true
+            }
+        }
+        return false
+    }
+
+    /// Of a client that only listens, whose every entry must have come as an event.
+    private func changeDeliveries(
+        _ evidence: inout Evidence, by change: (inout [Delivery]) -> Void
+    ) -> Bool {
+        for client in evidence.clients.indices where evidence.clients[client].invocations.isEmpty {
+            guard var deliveries = evidence.clients[client].deliveries[0], deliveries.count > 2
+            else { continue }
+            change(&deliveries)
+            evidence.clients[client].deliveries[0] = deliveries
+            return true
+        }
+        return false
+    }
+}
