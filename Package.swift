@@ -45,7 +45,7 @@ let package = Package(
         module("Wire", ["Domain", "Basics"]),
         module("HTTP", []),
         module("WebSocket", []),
-        module("Identity", ["Wire", "Domain", "Basics", "COpenSSL"]),
+        module("Identity", ["Wire", "COpenSSL"]),
         module("StoreCore", ["Domain", "Basics"]),
         module("BusCore", ["Domain", "Basics"]),
         module(
@@ -53,20 +53,20 @@ let package = Package(
             ["HTTP", "WebSocket", "Wire", "Identity", "StoreCore", "BusCore", "Domain", "Basics"]),
 
         // What joins it to the machine.
-        module("Client", ["WebSocket", "Wire", "Domain", "Basics"]),
+        module("Client", ["WebSocket", "Wire", "Basics"]),
         module("Reactor", ["CLinux", "Basics"]),
         module("StoreSQLite", ["StoreCore", "Domain", "Basics", "CSQLite"]),
         module(
             "Server",
             [
-                "Gateway", "StoreSQLite", "Reactor", "HTTP", "WebSocket", "Wire", "Identity",
-                "StoreCore", "BusCore", "Domain", "Basics",
+                "Gateway", "StoreSQLite", "Reactor", "HTTP", "Identity", "StoreCore", "BusCore",
+                "Domain", "Basics",
                 .product(name: "Logging", package: "swift-log"),
             ]),
         .executableTarget(
             name: "martlet",
             dependencies: [
-                "Server", "Client", "Reactor", "WebSocket", "Wire", "Identity", "Domain", "Basics",
+                "Server", "Client", "Reactor", "Identity", "Basics",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -87,6 +87,13 @@ let package = Package(
             name: "martlet-simulate", dependencies: ["Simulation", "Gateway"],
             path: "Tests/SimulationRunner", swiftSettings: strict),
         tests("SimulationTests", ["Simulation", "Gateway"]),
+        tests(
+            "TreeTests",
+            [
+                "Wire", "Domain", "Basics", "WebSocket", "HTTP", "Gateway", "Server", "StoreCore",
+                "StoreSQLite", "Identity",
+            ]),
+        tests("ClientTests", ["Client", "WebSocket", "Wire", "Domain", "Basics"]),
         tests("HTTPTests", ["HTTP"]),
         tests("WebSocketTests", ["WebSocket"]),
         tests("WireTests", ["Wire", "Domain", "Basics"]),

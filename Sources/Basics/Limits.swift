@@ -37,11 +37,12 @@ package struct Limits: Sendable, Equatable {
     package var sendsPerSecond = 20
     package var sendBurst = 60
     package var joinsPerSecond = 50
+    package var cursorsPerSecond = 100
+    package var cursorBurst = 500
     package var typingPer10Seconds = 5
     package var strikesPer60Seconds = 10
     package var badInputsPer60Seconds = 10
     package var ciphertextBytes = 256_000
-    package var identifierBytes = 128
     package var chatsPerResume = 1_000
     package var membersPerChat = 10_000
     package var typingMembers = 200
@@ -131,13 +132,13 @@ package struct Limits: Sendable, Equatable {
             e("jsonDepth", \.jsonDepth, "levels", 4...64,
               "No event nests deeper than 5; the reader is iterative, so this bounds work only."),
             e("jsonNodes", \.jsonNodes, "values", 256...1_000_000,
-              "One reader's tape a shard: 16 bytes a value."),
+              "One reader's tape a shard: 20 bytes a value, two for a member."),
             e("outbox", \.outboxBytes, "bytes", 16_384...64_000_000,
               "A reader slower than this is closed (4101) and resumes; at half, typing is dropped."),
             e("totalOutbox", \.totalOutboxBytes, "bytes a process", 1_000_000...64_000_000_000,
               "The memory that all slow readers together may hold."),
             e("connections", \.connections, "connections a process", 16...10_000_000,
-              "Above it new connections are shed with 503."),
+              "Above it a new connection is answered 503 with Retry-After, and closed."),
             e("readPerTick", \.readBytesPerTick, "bytes a connection", 4_096...16_000_000,
               "One loud peer cannot starve the others of its shard."),
             e("connects", \.connectsPerSecondPerAddress, "a second an address", 1...1_000_000,
@@ -148,8 +149,12 @@ package struct Limits: Sendable, Equatable {
               "Faster than anyone types; bursts have their own bound."),
             e("sendBurst", \.sendBurst, "messages", 1...1_000_000, off: true,
               "What a client that was offline may flush at once."),
-            e("joins", \.joinsPerSecond, "chats a second a user", 1...1_000_000, off: true,
-              "Each join reads the store."),
+            e("joins", \.joinsPerSecond, "joins and resumes a second a user", 1...1_000_000, off: true,
+              "Each reads the store; a resume counts once, its chats have their own bound."),
+            e("cursors", \.cursorsPerSecond, "movements a second a user", 1...1_000_000, off: true,
+              "Those that merge with a waiting one are free; the others are a write each."),
+            e("cursorBurst", \.cursorBurst, "movements", 1...1_000_000, off: true,
+              "A device that opens many chats at once."),
             e("typing", \.typingPer10Seconds, "events per 10 s a user", 1...1_000_000, off: true,
               "Clients send on key presses."),
             e("strikes", \.strikesPer60Seconds, "refusals in 60 s", 1...1_000_000, off: true,
@@ -158,9 +163,7 @@ package struct Limits: Sendable, Equatable {
               "A client that keeps sending what cannot be read is closed (4006)."),
             e("ciphertext", \.ciphertextBytes, "bytes", 1_024...16_000_000,
               "A blob is stored, logged and sent to every member."),
-            e("identifier", \.identifierBytes, "bytes", 36...128,
-              "Ids are opaque; a UUID has 36."),
-            e("chatsPerResume", \.chatsPerResume, "chats", 1...10_000,
+            e("chatsPerResume", \.chatsPerResume, "chats", 1...8_000,
               "One resume is one read of the store."),
             e("members", \.membersPerChat, "members a chat", 2...1_000_000,
               "A group, not a broadcast channel."),

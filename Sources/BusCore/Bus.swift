@@ -79,8 +79,8 @@ package enum Channel: Hashable, Sendable {
 
 /// Transport, never truth.
 ///
-/// A bus may lose, repeat, delay and reorder publications (the in-process one does none of these but
-/// reorder those of different shards); what is durable is repaired from the store by the home shard, so
+/// A bus may lose, repeat, delay and reorder publications (the in-process one only reorders those of different
+/// shards, and drops ephemeral ones where a mailbox is over its bound); what is durable is repaired from the store by the home shard, so
 /// correctness rests on nothing that a bus promises.
 ///
 /// `publish` is called by a shard, on its own thread, with all publications of a tick that concern others: what is

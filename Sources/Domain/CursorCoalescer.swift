@@ -13,7 +13,8 @@ package struct CursorCoalescer<Waiter: Sendable>: Sendable {
 
     package struct Pending: Sendable {
         package var operation: AdvanceCursor
-        package var waiters: [Waiter]
+        /// Who wants the answer; such a movement stays alone, for its refusal is its own.
+        package var waiter: Waiter?
         /// The connection that moved the cursor last: the one the receipt is not sent to.
         package var origin: UInt64
     }
@@ -29,16 +30,25 @@ package struct CursorCoalescer<Waiter: Sendable>: Sendable {
     /// by entry id, or a change of privacy) is kept beside it, in order.
     package mutating func add(_ operation: AdvanceCursor, waiter: Waiter?, origin: UInt64) {
         let key = Key(chat: operation.chat, user: operation.user, device: operation.device)
-        // One that wants an answer stays alone unless it is merged losslessly: its refusal is its own.
-        if waiter == nil, let index = indices[key], pending[index].waiters.isEmpty,
-            merge(operation, into: &pending[index].operation)
+        if waiter == nil, let index = indices[key], pending[index].waiter == nil,
+            let merged = Self.merged(pending[index].operation, operation)
         {
+            pending[index].operation = merged
             pending[index].origin = origin
             return
         }
         indices[key] = pending.count
         pending.append(
-            Pending(operation: operation, waiters: waiter.map { [$0] } ?? [], origin: origin))
+            Pending(operation: operation, waiter: waiter, origin: origin))
+    }
+
+    /// Whether `add` would merge it with one that waits, at no cost to the store.
+    package func canMerge(_ operation: AdvanceCursor, hasWaiter: Bool) -> Bool {
+        let key = Key(chat: operation.chat, user: operation.user, device: operation.device)
+        guard !hasWaiter, let index = indices[key], pending[index].waiter == nil else {
+            return false
+        }
+        return Self.merged(pending[index].operation, operation) != nil
     }
 
     package mutating func takeAll() -> [Pending] {
@@ -48,16 +58,17 @@ package struct CursorCoalescer<Waiter: Sendable>: Sendable {
         return all
     }
 
-    private func merge(_ new: AdvanceCursor, into old: inout AdvanceCursor) -> Bool {
+    private static func merged(_ old: AdvanceCursor, _ new: AdvanceCursor) -> AdvanceCursor? {
+        var result = old
         guard let delivered = Self.higher(old.delivered, new.delivered),
             let read = Self.higher(old.read, new.read),
             old.read == nil || new.read == nil || old.isReadPrivate == new.isReadPrivate
-        else { return false }
-        if new.read != nil { old.isReadPrivate = new.isReadPrivate }
-        old.delivered = delivered.position
-        old.read = read.position
-        old.at = max(old.at, new.at)
-        return true
+        else { return nil }
+        if new.read != nil { result.isReadPrivate = new.isReadPrivate }
+        result.delivered = delivered.position
+        result.read = read.position
+        result.at = max(old.at, new.at)
+        return result
     }
 
     private struct Merged { var position: LogPosition? }

@@ -122,6 +122,7 @@ final class UserState {
     var sends: TokenBucket
     var joins: TokenBucket
     var typing: TokenBucket
+    var cursors: TokenBucket
     var http: TokenBucket
     var strikes = WindowCounter()
     var badInputs = WindowCounter()
@@ -132,6 +133,7 @@ final class UserState {
         sends = TokenBucket(full: limits.sendBurst, now: now)
         joins = TokenBucket(full: limits.joinsPerSecond, now: now)
         typing = TokenBucket(full: limits.typingPer10Seconds, now: now)
+        cursors = TokenBucket(full: limits.cursorBurst, now: now)
         http = TokenBucket(full: limits.httpRequestsPerMinute, now: now)
         lastUsed = now
     }

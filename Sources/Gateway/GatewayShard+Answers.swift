@@ -17,8 +17,8 @@ extension GatewayShard {
         switch work {
         case .send(let key, let id, let chat, let clientMessageID):
             sent(key, id, chat, clientMessageID, answer.result)
-        case .cursor(let waiter, let origin):
-            cursorMoved(waiter, origin: origin, answer.result)
+        case .cursor(let waiter, let name, let origin):
+            cursorMoved(waiter, name, origin: origin, answer.result)
         case .typing(let key, let id, let chat, let isTyping):
             mayType(key, id, chat, isTyping, answer.result)
         case .catchUpList(let key): listed(key, answer.result)
@@ -54,7 +54,7 @@ extension GatewayShard {
         case .send(let sender, _, _, _), .typing(let sender, _, _, _), .catchUpList(let sender),
             .catchUpOpen(let sender), .catchUpRead(let sender), .http(let sender, _):
             key = sender
-        case .cursor(let waiter, _):
+        case .cursor(let waiter, _, _):
             guard let waiter else { return }
             key = waiter.connection
         case .head, .range:
@@ -124,15 +124,16 @@ extension GatewayShard {
     }
 
     private func cursorMoved(
-        _ waiter: CursorWaiter?, origin: UInt64, _ result: LaneAnswer.Result
+        _ waiter: CursorWaiter?, _ name: CommandName, origin: UInt64,
+        _ result: LaneAnswer.Result
     ) {
         let completion = completion(of: result)
         if let waiter, let connection = connection(waiter.connection), connection.session != nil {
-            reply(connection, waiter.id, waiter.name, completion.reply)
+            reply(connection, waiter.id, name, completion.reply)
         } else if case .refused(let error) = completion.reply,
             let connection = connection(ConnectionKey(packed: origin)), connection.session != nil
         {
-            reply(connection, nil, .acknowledge, .refused(error))
+            reply(connection, nil, name, .refused(error))
         }
         announce(completion.announcements, from: ConnectionKey(packed: origin))
     }

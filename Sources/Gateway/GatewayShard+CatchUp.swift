@@ -257,9 +257,8 @@ extension GatewayShard {
             .catchUpRead(connection.key))
     }
 
-    func resumeCatchUp(_ key: ConnectionKey) {
-        guard let connection = connection(key), let session = connection.session,
-            let job = session.jobs.first, job.hasStarted, !job.isPaused
+    func resumeCatchUp(_ connection: Connection) {
+        guard let session = connection.session, let job = session.jobs.first, job.hasStarted, !job.isPaused
         else { return }
         advance(job, connection, session)
     }

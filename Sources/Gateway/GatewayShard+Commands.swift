@@ -8,7 +8,7 @@ import Wire
 /// Work whose answer the store owes: what to do when it comes. The connection may be gone by then.
 enum PendingWork {
     case send(ConnectionKey, RequestID?, ChatID, clientMessageID: String?)
-    case cursor(CursorWaiter?, origin: UInt64)
+    case cursor(CursorWaiter?, CommandName, origin: UInt64)
     case typing(ConnectionKey, RequestID?, ChatID, isTyping: Bool)
     case catchUpList(ConnectionKey)
     case catchUpOpen(ConnectionKey)
@@ -22,7 +22,6 @@ enum PendingWork {
 struct CursorWaiter: Sendable {
     var connection: ConnectionKey
     var id: RequestID
-    var name: CommandName
 }
 
 /// What a client's frames mean: limits first, then the core's decision.
@@ -143,8 +142,16 @@ extension GatewayShard {
     private func moveCursor(
         _ operation: AdvanceCursor, _ frame: DecodedFrame, _ connection: Connection
     ) {
-        let waiter = frame.id.map {
-            CursorWaiter(connection: connection.key, id: $0, name: frame.name ?? .acknowledge)
+        let waiter = frame.id.map { CursorWaiter(connection: connection.key, id: $0) }
+        // What merges with a movement that waits costs nothing; what does not is one more operation.
+        if !cursors.canMerge(operation, hasWaiter: waiter != nil),
+            let session = connection.session,
+            let wait = session.user.cursors.take(
+                rate: limits.cursorsPerSecond, periodMs: 1_000, burst: limits.cursorBurst,
+                now: now.instant)
+        {
+            limit(connection, session, frame, retryAfterMs: wait)
+            return
         }
         cursors.add(operation, waiter: waiter, origin: connection.key.packed)
         if !cursorsScheduled {
@@ -158,7 +165,9 @@ extension GatewayShard {
         for pending in cursors.takeAll() {
             submit(
                 .advanceCursor(pending.operation),
-                .cursor(pending.waiters.first, origin: pending.origin))
+                .cursor(
+                    pending.waiter, pending.operation.read == nil ? .acknowledge : .read,
+                    origin: pending.origin))
         }
     }
 
@@ -168,7 +177,8 @@ extension GatewayShard {
         typing isTyping: Bool, in chat: ChatID, _ frame: DecodedFrame, _ connection: Connection,
         _ session: Session
     ) {
-        if isTyping,
+        let topic = followedTopic(.chat(chat), by: connection)
+        if isTyping || topic == nil,
             let wait = session.user.typing.take(
                 rate: limits.typingPer10Seconds, periodMs: 10_000,
                 burst: limits.typingPer10Seconds, now: now.instant)
@@ -176,7 +186,7 @@ extension GatewayShard {
             limit(connection, session, frame, retryAfterMs: wait)
             return
         }
-        if let topic = followedTopic(.chat(chat), by: connection) {
+        if let topic {
             setTyping(
                 isTyping, in: chat, memberCount: topic.memberCount, frame.id, connection, session)
             return

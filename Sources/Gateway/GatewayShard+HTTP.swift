@@ -12,7 +12,9 @@ extension GatewayShard {
 
     func receiveHTTP(_ connection: Connection, _ bytes: inout MutableSpan<UInt8>) {
         if connection.isAnswering || !connection.inbound.isEmpty {
-            let bound = limits.requestHeadBytes + limits.requestBodyBytes
+            // One read may bring the end of the largest request and the beginning of others.
+            let bound =
+                limits.requestHeadBytes + limits.requestBodyBytes + limits.readBytesPerTick
             guard connection.inbound.count + bytes.count <= bound else {
                 // Pipelined beyond all measure while an answer is awaited.
                 close(connection)
@@ -27,11 +29,15 @@ extension GatewayShard {
         process(connection, &bytes)
     }
 
+    /// Answers that wait for a client that pipelines and does not read; no further request is looked at
+    /// above it.
+    static let unreadAnswers = 65_536
+
     /// Looks at what has gathered: more of a request has come, or an answer has gone out.
     func continueHTTP(_ connection: Connection) {
-        guard !connection.inbound.isEmpty, connection.inbound.count >= connection.needed else {
-            return
-        }
+        guard !connection.inbound.isEmpty, connection.inbound.count >= connection.needed,
+            connection.outbox.count < Self.unreadAnswers
+        else { return }
         var gathered = connection.inbound
         connection.inbound = []
         var span = gathered.mutableSpan
@@ -40,7 +46,9 @@ extension GatewayShard {
 
     private func process(_ connection: Connection, _ bytes: inout MutableSpan<UInt8>) {
         var start = 0
-        while start < bytes.count, connection.phase == .http, !connection.isAnswering {
+        while start < bytes.count, connection.phase == .http, !connection.isAnswering,
+            connection.outbox.count < Self.unreadAnswers
+        {
             guard let length = nextRequest(connection, bytes.span, from: start) else { break }
             start += length
         }
@@ -272,11 +280,13 @@ extension GatewayShard {
         }
     }
 
+    /// Five seconds' worth: a browser that restores its tabs.
+    static func connectBurst(_ rate: Int) -> Int { rate == Limits.off ? rate : rate * 5 }
+
     private func takeConnect(_ address: IPAddress) -> Int? {
         let rate = limits.connectsPerSecondPerAddress
         guard rate != Limits.off else { return nil }
-        // A burst of five seconds' worth: a browser that restores its tabs.
-        let burst = rate * 5
+        let burst = Self.connectBurst(rate)
         var bucket = connectBuckets[address] ?? TokenBucket(full: burst, now: now.instant)
         defer { connectBuckets[address] = bucket }
         return bucket.take(rate: rate, periodMs: 1_000, burst: burst, now: now.instant)

@@ -327,6 +327,8 @@ extension GatewayShard {
 
     /// The careful path: one delivery to one connection, if it is for them.
     func deliver(_ delivery: Delivery, to connection: Connection) {
+        // An earlier one of the same run may have filled its outbox: nothing follows a close frame.
+        guard connection.isWebSocket else { return }
         let isOrigin =
             delivery.origin.instance == configuration.instance
             && delivery.origin.connection == connection.key.packed

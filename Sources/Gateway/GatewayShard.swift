@@ -138,7 +138,14 @@ package final class GatewayShard {
         if !resumable.isEmpty {
             let ready = resumable
             resumable = []
-            for key in ready { resumeCatchUp(key) }
+            for key in ready {
+                guard let connection = connection(key) else { continue }
+                if connection.phase == .http {
+                    if !connection.isAnswering { continueHTTP(connection) }
+                } else {
+                    resumeCatchUp(connection)
+                }
+            }
         }
         while !ownMail.isEmpty {
             let mail = ownMail
@@ -206,6 +213,9 @@ package final class GatewayShard {
         if connection.outbox.isEmpty, connection.phase == .draining, !connection.hasHalfClosed {
             connection.hasHalfClosed = true
             output.halfClosed.append(connection.key)
+        }
+        if connection.phase == .http, !connection.inbound.isEmpty, !connection.isAnswering {
+            resumable.append(connection.key)
         }
         if let job = connection.session?.jobs.first, job.isPaused,
             connection.outbox.count < limits.outboxBytes / 4
@@ -298,6 +308,8 @@ package final class GatewayShard {
         connections[Int(connection.key.slot)] = nil
         closedSlots.append(connection.key.slot)
         leaveSession(connection)
+        // Whoever still holds it finds that there is nothing more to say to it.
+        connection.phase = .draining
         counters[.outboxBytes] -= connection.outbox.count
         connection.outbox.clear(returningTo: &pool)
         counters[.connectionsClosed] += 1
@@ -468,7 +480,13 @@ package final class GatewayShard {
             !$0.value.connections.isEmpty
                 || now.instant.milliseconds(since: $0.value.lastUsed) < longAgo
         }
-        connectBuckets.removeAll(keepingCapacity: connectBuckets.count < 4_096)
+        let rate = limits.connectsPerSecondPerAddress
+        connectBuckets = connectBuckets.filter { address, bucket in
+            !bucket.isFull(
+                rate: rate, periodMs: 1_000, burst: Self.connectBurst(rate), now: now.instant)
+        }
+        // Beyond this, somebody has more addresses than a table of them can help against.
+        if connectBuckets.count > 100_000 { connectBuckets = [:] }
     }
 }
 

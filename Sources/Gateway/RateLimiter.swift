@@ -29,6 +29,15 @@ package struct TokenBucket: Sendable {
     }
 }
 
+extension TokenBucket {
+    /// Whether it says no more than a new one would.
+    package func isFull(rate: Int, periodMs: Int, burst: Int, now: Instant) -> Bool {
+        guard rate != Limits.off, burst != Limits.off else { return true }
+        let elapsed = min(now.milliseconds(since: refilledAt), 3_600_000)
+        return thousandths + elapsed * rate * 1_000 / periodMs >= burst * 1_000
+    }
+}
+
 /// Counts events in a window that starts with the first: the strikes of a client that does not slow
 /// down.
 package struct WindowCounter: Sendable {

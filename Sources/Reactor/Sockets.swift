@@ -112,6 +112,11 @@ package enum Socket {
         return count == -Int64(EAGAIN) || count == -Int64(EINTR) ? 0 : -1
     }
 
+    /// For a peer that is not waited for: what the socket's buffer takes, it takes.
+    package static func writeOnce(_ fd: Int32, _ bytes: [UInt8]) {
+        _ = unsafe martlet_send(fd, bytes, UInt64(bytes.count))
+    }
+
     package static func shutdownSend(_ fd: Int32) { _ = martlet_shutdown_send(fd) }
     package static func close(_ fd: Int32) { _ = martlet_close(fd) }
 }

@@ -243,9 +243,10 @@ package struct Configuration: Sendable {
         for entry in Limits.catalogue {
             let value = limits[keyPath: entry.field]
             lines.append(
-                "limit = \(entry.name)=\(value == Limits.off ? "off" : String(value))"
-                    + "   # \(entry.unit), \(entry.range.lowerBound)...\(entry.range.upperBound)"
+                "# \(entry.unit), \(entry.range.lowerBound)...\(entry.range.upperBound)"
                     + (entry.canBeOff ? " or off" : "") + ". \(entry.reason)")
+            lines.append(
+                "limit = \(entry.name)=\(value == Limits.off ? "off" : String(value))")
         }
         return lines
     }

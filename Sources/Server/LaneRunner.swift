@@ -17,6 +17,8 @@ final class LaneRunner {
     private var poller: Poller
     private var events: [PollEvent] = []
     private var isStopping = false
+    /// A store that cannot say whether it committed must not keep the process for ever.
+    private var stopDeadline: Instant?
     private var isEpisode = false
 
     init(
@@ -34,6 +36,10 @@ final class LaneRunner {
     /// Runs until told to stop and everything that was submitted is answered.
     func run() throws(SystemError) {
         while !(isStopping && lane.isIdle) {
+            if let deadline = stopDeadline, deadline <= clock.now().instant {
+                links.log.error("stopping although the fate of a commit is unknown")
+                return
+            }
             events.removeAll(keepingCapacity: true)
             try poller.wait(timeoutMs: timeout, into: &events)
             takeMail()
@@ -52,6 +58,7 @@ final class LaneRunner {
         if links.isAnyShardOverfull { return 1 }
         if lane.isResolving { return 100 }
         if case .failing = lane.health, lane.isIdle { return 1_000 }
+        if isStopping { return 50 }
         return lane.isIdle ? nil : 0
     }
 
@@ -70,6 +77,7 @@ final class LaneRunner {
                 }
             case .stop:
                 isStopping = true
+                stopDeadline = clock.now().instant.advanced(byMilliseconds: 5_000)
             }
         }
         if bytes > 0 { links.lane.settled(bytes: bytes) }

@@ -9,7 +9,7 @@ import Reactor
 /// One shard's thread: joins its gateway to epoll. Nothing here decides anything; it carries bytes and mail in
 /// and out.
 ///
-/// The tick: wait ─ read (within a budget) ─ mail ─ gateway ─ hand on operations, publications, mail ─ one
+/// The tick: wait ─ mail ─ read (within a budget) ─ gateway ─ hand on operations, publications, mail ─ one
 /// write a dirty connection ─ close what ended.
 @safe final class ShardRunner {
     private let index: Int
@@ -121,7 +121,7 @@ import Reactor
             do throws(SystemError) {
                 guard case .connection(let fd, let address) = try listener.accept() else { return }
                 guard let key = gateway.accept(address: IPAddress(bits: address)) else {
-                    Socket.close(fd)
+                    shed(fd)
                     continue
                 }
                 while sockets.count <= Int(key.slot) { sockets.append(SocketState()) }
@@ -138,6 +138,20 @@ import Reactor
                 return
             }
         }
+    }
+
+    /// No place: says so, and when to come back, spread over a few seconds.
+    private func shed(_ fd: Int32) {
+        let seconds = Int.random(in: 1...5)
+        Socket.writeOnce(
+            fd,
+            Array(
+                """
+                HTTP/1.1 503 Service Unavailable\r\nRetry-After: \(seconds)\r\n\
+                Connection: close\r\nContent-Length: 0\r\n\r\n
+                """.utf8))
+        Socket.shutdownSend(fd)
+        Socket.close(fd)
     }
 
     private func wakeListener() {

@@ -11,8 +11,10 @@ struct Evidence {
 struct Verdict {
     var name: String
     /// How much was looked at: a check of nothing proves nothing.
-    var looked: Int
+    var looked = 0
     var violations: [String] = []
+
+    init(_ name: String) { self.name = name }
 
     var hasPassed: Bool { violations.isEmpty && looked > 0 }
 
@@ -50,7 +52,7 @@ struct Checks {
 
     /// P1.
     private func ackedIsStored() -> Verdict {
-        var verdict = Verdict(name: "P1 every acked message is in the log, under its seq and id", looked: 0)
+        var verdict = Verdict("P1 every acked message is in the log, under its seq and id")
         for invocation in invocations.values.joined() {
             guard case .stored(let seq, let id) = invocation.outcome else { continue }
             verdict.looked += 1
@@ -67,7 +69,7 @@ struct Checks {
 
     /// P4: however often it was sent, one answer.
     private func oneAck() -> Verdict {
-        var verdict = Verdict(name: "P4 a resent message has one seq and one id in all its acks", looked: 0)
+        var verdict = Verdict("P4 a resent message has one seq and one id in all its acks")
         for (message, all) in invocations where all.count > 1 {
             verdict.looked += 1
             let stored = Set(all.map(\.outcome).filter { outcome in
@@ -80,7 +82,7 @@ struct Checks {
 
     /// P4.
     private func onceEach() -> Verdict {
-        var verdict = Verdict(name: "P4 no message is in the logs twice", looked: 0)
+        var verdict = Verdict("P4 no message is in the logs twice")
         var found: Set<MessageKey> = []
         for entry in evidence.logs.values.joined() {
             verdict.looked += 1
@@ -91,7 +93,7 @@ struct Checks {
     }
 
     private func nothingUnasked() -> Verdict {
-        var verdict = Verdict(name: "Nothing is in the log that nobody sent, or other than it was sent", looked: 0)
+        var verdict = Verdict("Nothing is in the log that nobody sent, or other than it was sent")
         for (chat, log) in evidence.logs {
             for entry in log {
                 verdict.looked += 1
@@ -109,7 +111,7 @@ struct Checks {
 
     /// P3.
     private func noGaps() -> Verdict {
-        var verdict = Verdict(name: "P3 the seqs of each chat are 1…n without a gap", looked: 0)
+        var verdict = Verdict("P3 the seqs of each chat are 1…n without a gap")
         for (chat, log) in evidence.logs {
             verdict.looked += log.count
             for (index, entry) in log.enumerated() where entry.seq != Int64(index) + 1 {
@@ -120,21 +122,21 @@ struct Checks {
         return verdict
     }
 
-    /// P3. A message that was sent on one connection only stands where that connection put it; also
-    /// where its ack was lost.
+    /// P3. A message that was sent once only stands where its connection put it; also where its ack
+    /// was lost.
     private func sendingOrder() -> Verdict {
-        var verdict = Verdict(name: "P3 one connection's messages have their seqs in sending order", looked: 0)
+        var verdict = Verdict("P3 one connection's messages have their seqs in sending order")
         for client in evidence.clients {
             var last: [[Int]: Int64] = [:]
             for invocation in client.invocations {
-                let connections = Set(invocations[invocation.message, default: []].map(\.connection))
-                let wasRefused = invocations[invocation.message, default: []].count > 1
-                guard connections.count == 1, !wasRefused, let place = places[invocation.message]
+                guard invocations[invocation.message]?.count == 1,
+                    let place = places[invocation.message]
                 else { continue }
                 verdict.looked += 1
                 let lane = [invocation.connection, invocation.chat]
                 if place.seq <= last[lane] ?? 0 {
-                    verdict.violate("\(invocation.message) has \(place.seq), the one before \(last[lane] ?? 0)")
+                    verdict.violate(
+                        "\(invocation.message) has \(place.seq), the one before \(last[lane] ?? 0)")
                 }
                 last[lane] = place.seq
             }
@@ -144,7 +146,7 @@ struct Checks {
 
     /// P5.
     private func refusedIsNotStored() -> Verdict {
-        var verdict = Verdict(name: "P5 what was refused and not asked for again is not in the log", looked: 0)
+        var verdict = Verdict("P5 what was refused and not asked for again is not in the log")
         for (message, all) in invocations {
             let isRefused = all.allSatisfy { invocation in
                 if case .refused = invocation.outcome { true } else { false }
@@ -160,7 +162,7 @@ struct Checks {
 
     /// P3 and the resume's part of P2: never again, never backwards, over all connections.
     private func ascending() -> Verdict {
-        var verdict = Verdict(name: "P3 each device hears a chat in strictly ascending order", looked: 0)
+        var verdict = Verdict("P3 each device hears a chat in strictly ascending order")
         for client in evidence.clients {
             for (chat, deliveries) in client.deliveries {
                 verdict.looked += deliveries.count
@@ -177,7 +179,7 @@ struct Checks {
     /// P2: every entry reached every device, as it is in the log. A device's own message may have
     /// come as its ack alone.
     private func complete() -> Verdict {
-        var verdict = Verdict(name: "P2 each device heard every entry, as it is in the log", looked: 0)
+        var verdict = Verdict("P2 each device heard every entry, as it is in the log")
         for client in evidence.clients {
             var acked: Set<MessageKey> = []
             for invocation in client.invocations {
@@ -205,7 +207,7 @@ struct Checks {
     }
 
     private func sensible() -> Verdict {
-        var verdict = Verdict(name: "No client heard anything that the protocol does not have", looked: 0)
+        var verdict = Verdict("No client heard anything that the protocol does not have")
         for client in evidence.clients {
             verdict.looked += 1
             for complaint in client.complaints { verdict.violate(complaint) }

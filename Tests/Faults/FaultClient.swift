@@ -2,6 +2,7 @@ import Basics
 import Client
 import Glibc
 import ServerSupport
+import Synchronization
 import WebSocket
 
 /// One client on its own thread: it keeps connected, resumes with its own cursors after each loss,

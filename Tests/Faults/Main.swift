@@ -27,18 +27,16 @@ enum Main {
         var arguments = CommandLine.arguments.dropFirst()
         while let name = arguments.popFirst() {
             guard let value = arguments.popFirst(), settings.set(name, value) else {
-                print(usage)
+                say(usage)
                 exit(64)
             }
         }
-        // The table is read while it grows.
-        unsafe setvbuf(stdout, nil, Int32(_IOLBF), 0)
         do {
             let run = try Run(settings)
             let outcome = try run.run()
             exit(report(outcome, settings) ? 0 : 1)
         } catch {
-            print("martlet-faults: \(error)")
+            say("martlet-faults: \(error)")
             exit(2)
         }
     }
@@ -48,20 +46,20 @@ enum Main {
         var evidence = outcome.evidence
         if let planted = settings.planted, planted != .rollback {
             let isTold = planted.apply(to: &evidence)
-            print("planted: \(planted.rawValue)\(isTold ? "" : " (nothing to tell it about)")")
+            say("planted: \(planted.rawValue)\(isTold ? "" : " (nothing to tell it about)")")
         }
         let verdicts = Checks(evidence).all() + outcome.verdicts
         for verdict in verdicts { printVerdict(verdict) }
         let failed = verdicts.count { !$0.hasPassed }
-        print("\(verdicts.count - failed) passed, \(failed) failed")
+        say("\(verdicts.count - failed) passed, \(failed) failed")
         return failed == 0
     }
 
     private static func printVerdict(_ verdict: Verdict) {
-        print("\(verdict.hasPassed ? "ok    " : "FAILED") \(verdict.name) (\(verdict.looked))")
-        if verdict.looked == 0 { print("       there was nothing to look at") }
-        for violation in verdict.violations.prefix(5) { print("       \(violation)") }
-        if verdict.violations.count > 5 { print("       … \(verdict.violations.count) in all") }
+        say("\(verdict.hasPassed ? "ok    " : "FAILED") \(verdict.name) (\(verdict.looked))")
+        if verdict.looked == 0 { say("       there was nothing to look at") }
+        for violation in verdict.violations.prefix(5) { say("       \(violation)") }
+        if verdict.violations.count > 5 { say("       … \(verdict.violations.count) in all") }
     }
 
     /// Every lie must be found; and without one there must be nothing to find.
@@ -76,13 +74,19 @@ enum Main {
             let found = Checks(evidence).all().filter { !$0.hasPassed }
             if !isTold || found.isEmpty { missed += 1 }
             let names = found.map(\.name).joined(separator: "; ")
-            print(
+            say(
                 "planted \(planted.rawValue): "
                     + (isTold ? (found.isEmpty ? "MISSED" : names) : "NOTHING TO TELL IT ABOUT"))
         }
-        print("\(Planted.records.count + 1 - missed) passed, \(missed) failed")
+        say("\(Planted.records.count + 1 - missed) passed, \(missed) failed")
         return missed == 0
     }
+}
+
+/// Prints a line at once: the table is read while it grows.
+func say(_ line: String) {
+    print(line)
+    fflush(nil)
 }
 
 /// The command line.

@@ -23,8 +23,8 @@ final class Run {
     private var clients: [FaultClient] = []
     private var progress: [Progress] = []
     private var restarts = Verdict(
-        name: "P16 each restart took less than \(longestRestartMs) ms until it listened", looked: 0)
-    private var load = Verdict(name: "Messages were acked in every round", looked: 0)
+        "P16 each restart took less than \(longestRestartMs) ms until it listened")
+    private var load = Verdict("Messages were acked in every round")
     private var slowestMs = 0
 
     /// Starts the server, and makes the chats.
@@ -65,7 +65,7 @@ final class Run {
         let logs = try settle()
         control.end()
         try threads.wait()
-        print("slowest restart: \(slowestMs) ms")
+        say("slowest restart: \(slowestMs) ms")
         return Outcome(
             evidence: Evidence(logs: logs, clients: control.records), verdicts: [restarts, load])
     }
@@ -89,7 +89,8 @@ final class Run {
     // MARK: Killing
 
     private func killAgainAndAgain() throws {
-        print("round    sent   acked refused unknown  alive ms  listening ms  first ack ms  all back ms")
+        say("round    sent   acked refused unknown  alive ms"
+            + "  listening ms  first ack ms  all back ms")
         try allBack(since: Array(repeating: 0, count: progress.count), withinMs: 20_000)
         var before = control.counts
         var saved: TemporaryFolder?
@@ -141,7 +142,7 @@ final class Run {
             ("\(counts.unknown - before.unknown)", 8), ("\(life)", 10), ("\(listening)", 14),
             (firstAck.map { "\($0)" } ?? "–", 14), (back.map { "\($0)" } ?? "–", 13),
         ]
-        print(
+        say(
             columns.map { text, width in
                 String(repeating: " ", count: max(0, width - text.count)) + text
             }.joined())
@@ -208,7 +209,7 @@ final class Crew {
                 do {
                     try unsafe client.run()
                 } catch {
-                    print("martlet-faults: a client could not run: \(error)")
+                    say("martlet-faults: a client could not run: \(error)")
                 }
                 group.leave()
             }

@@ -260,20 +260,36 @@ struct HTTPAnswerTests {
         #expect(socket.request("GET", "/health").status == 200)
     }
 
-    @Test("A node that drains is not ready, and closes after each answer")
+    @Test("A node that drains is not ready")
     func draining() {
         let node = TestNode()
         let socket = node.connect()
         node.status.beginDraining()
-        let other = node.connect()
-        #expect(other.request("GET", "/health/ready").status == 503)
-        #expect(!other.isHalfClosed)
-        node.give(.mail(.drain), to: 0)
         let answer = socket.request("GET", "/health")
         #expect(answer.status == 503)
+        #expect(answer.json.status == "unhealthy")
         #expect(answer.json.checks.draining == "error")
-        #expect(socket.isHalfClosed)
+        #expect(answer.json.checks.database == "ok")
+        #expect(socket.request("GET", "/health/live").status == 200)
+    }
+
+    @Test("A shard that drains ends idle connections, finishes what was asked, takes no new ones")
+    func drainingShard() {
+        let node = TestNode()
+        let idle = node.connect()
+        let asking = node.connect()
+        node.holdsAnswers = true
+        asking.send(TestSocket.request("GET", "/api/v1/chats", token: node.token("alice")))
+        node.give(.mail(.drain), to: 0)
+        #expect(idle.isHalfClosed && !idle.hasUnread)
+        #expect(!asking.isHalfClosed)
         #expect(node.accept() == nil)
+        node.holdsAnswers = false
+        #expect(asking.response().status == 200)
+        #expect(asking.isHalfClosed)
+        node.advance(5_100)
+        #expect(idle.isClosed && asking.isClosed)
+        #expect(node.shards[0].isEmpty)
     }
 
     @Test("An overloaded lane makes the node unready")

@@ -115,7 +115,7 @@ struct HTTPChatTests {
             "GET", "/api/v1/chats", token: node.token("alice")
         ).json.data
         #expect(data.elements.map(\.id) == ["c1"])
-        #expect(data[0].lastSeq == 1 && data[0].role == "member" && data[0].memberCount == 2)
+        #expect(data[0].lastSeq == 1 && data[0].role == "owner" && data[0].memberCount == 2)
     }
 
     @Test("Members are listed to members, and to nobody else")

@@ -12,8 +12,7 @@ public func fuzzJSON(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     return 0
 }
 
-/// What `Scripts/fuzz --trap` must find: an object with a member that is an array in an array
-/// around a number.
+/// What `Scripts/fuzz --trap` must find: an object with a member that is an array in an array.
 private func isPlanted(_ source: Span<UInt8>) -> Bool {
     var reader = JSONReader(hashSeed: 1)
     do throws(JSONError) {
@@ -31,7 +30,7 @@ private func isPlanted(_ source: Span<UInt8>) -> Bool {
             var elements = reader.elements(node)
             value = reader.next(&elements)
         }
-        if depth == 2, let value, reader.kind(value) == .number { return true }
+        if depth == 2 { return true }
     }
     return false
 }
