@@ -4,17 +4,18 @@ import PackageDescription
 // Warnings are errors in CI (and wherever CI=true is set); a developer sees them as warnings.
 let isCI = Context.environment["CI"] == "true"
 
-let strict: [SwiftSetting] = [
-    .swiftLanguageMode(.v6),
-    .strictMemorySafety(),
-    .enableUpcomingFeature("ExistentialAny"),
-    .enableUpcomingFeature("MemberImportVisibility"),
-    // Release only: debug builds, which all tests run in, keep the run-time checks of exclusive access. They cost
-    // a fifth of the time of an echo (swift_beginAccess for each touch of a class's property).
-    .unsafeFlags(
-        ["-enforce-exclusivity=unchecked", "-cross-module-optimization"],
-        .when(configuration: .release)),
-] + (isCI ? [.treatAllWarnings(as: .error)] : [])
+let strict: [SwiftSetting] =
+    [
+        .swiftLanguageMode(.v6),
+        .strictMemorySafety(),
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+        // Release only: debug builds, which all tests run in, keep the run-time checks of exclusive access. They cost
+        // a fifth of the time of an echo (swift_beginAccess for each touch of a class's property).
+        .unsafeFlags(
+            ["-enforce-exclusivity=unchecked", "-cross-module-optimization"],
+            .when(configuration: .release)),
+    ] + (isCI ? [.treatAllWarnings(as: .error)] : [])
 
 func module(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
     .target(name: name, dependencies: dependencies, swiftSettings: strict)

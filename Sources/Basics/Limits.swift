@@ -78,8 +78,10 @@ package struct Limits: Sendable, Equatable {
             return "there is no limit called '\(name)'; `martlet config` lists them"
         }
         if text == "off" {
-            guard entry.canBeOff else { return "limit '\(name)' cannot be off, only within "
-                + "\(entry.range.lowerBound)...\(entry.range.upperBound) \(entry.unit)" }
+            guard entry.canBeOff else {
+                return "limit '\(name)' cannot be off, only within "
+                    + "\(entry.range.lowerBound)...\(entry.range.upperBound) \(entry.unit)"
+            }
             self[keyPath: entry.field] = Self.off
             return nil
         }
@@ -101,92 +103,139 @@ package struct Limits: Sendable, Equatable {
                 name: name, field: field, unit: unit, range: range, canBeOff: off, reason: reason)
         }
         return [
-            e("requestHead", \.requestHeadBytes, "bytes", 1_024...65_536,
-              "A head is held whole before it is answered, also for peers not yet known."),
-            e("requestHeaders", \.requestHeaders, "headers", 8...256,
-              "Look-ups walk the table; a browser sends about 20."),
-            e("requestHeadTimeout", \.requestHeadTimeoutMs, "ms", 100...120_000,
-              "An absolute deadline: a head that drips in holds a connection no longer."),
-            e("requestBody", \.requestBodyBytes, "bytes", 1_024...16_000_000,
-              "A body is held whole before it is parsed."),
-            e("keepAliveTimeout", \.keepAliveTimeoutMs, "ms", 1_000...600_000,
-              "An idle HTTP connection costs a descriptor."),
-            e("http", \.httpRequestsPerMinute, "requests a minute a user", 1...1_000_000, off: true,
-              "Keeps one account's scripts from the store that all share."),
-            e("frame", \.frameBytes, "bytes", 125...17_000_000,
-              "Checked against the announced length, before any payload is read."),
-            e("message", \.messageBytes, "bytes", 125...17_000_000,
-              "Fragments are gathered, so their sum is bounded too."),
-            e("messageFragments", \.messageFragments, "fragments", 1...70_000,
-              "Empty fragments cost work and no bytes."),
-            e("messageTimeout", \.messageTimeoutMs, "ms", 100...600_000,
-              "An absolute deadline for one message, however slowly it drips."),
-            e("authTimeout", \.authTimeoutMs, "ms", 100...60_000,
-              "A socket that has not said who it is may not stay."),
-            e("pingInterval", \.pingIntervalMs, "ms", 100...600_000,
-              "Below the 60 s after which common proxies drop a silent connection."),
-            e("pongTimeout", \.pongTimeoutMs, "ms", 100...600_000,
-              "Long enough for a phone that changes networks."),
-            e("closeTimeout", \.closeTimeoutMs, "ms", 100...60_000,
-              "How long the closing handshake waits for the peer's half."),
-            e("jsonDepth", \.jsonDepth, "levels", 4...64,
-              "No event nests deeper than 5; the reader is iterative, so this bounds work only."),
-            e("jsonNodes", \.jsonNodes, "values", 256...1_000_000,
-              "One reader's tape a shard: 20 bytes a value, two for a member."),
-            e("outbox", \.outboxBytes, "bytes", 16_384...64_000_000,
-              "A reader slower than this is closed (4101) and resumes; at half, typing is dropped."),
-            e("totalOutbox", \.totalOutboxBytes, "bytes a process", 1_000_000...64_000_000_000,
-              "The memory that all slow readers together may hold."),
-            e("connections", \.connections, "connections a process", 16...10_000_000,
-              "Above it a new connection is answered 503 with Retry-After, and closed."),
-            e("readPerTick", \.readBytesPerTick, "bytes a connection", 4_096...16_000_000,
-              "One loud peer cannot starve the others of its shard."),
-            e("connects", \.connectsPerSecondPerAddress, "a second an address", 1...1_000_000,
-              off: true, "A reconnect loop gone wrong; loopback counts too."),
-            e("socketsPerUser", \.socketsPerUser, "connections a user and shard", 1...100_000,
-              off: true, "Tabs and devices of a person, not of a script."),
-            e("sends", \.sendsPerSecond, "messages a second a user", 1...1_000_000, off: true,
-              "Faster than anyone types; bursts have their own bound."),
-            e("sendBurst", \.sendBurst, "messages", 1...1_000_000, off: true,
-              "What a client that was offline may flush at once."),
-            e("joins", \.joinsPerSecond, "joins and resumes a second a user", 1...1_000_000, off: true,
-              "Each reads the store; a resume counts once, its chats have their own bound."),
-            e("cursors", \.cursorsPerSecond, "movements a second a user", 1...1_000_000, off: true,
-              "Those that merge with a waiting one are free; the others are a write each."),
-            e("cursorBurst", \.cursorBurst, "movements", 1...1_000_000, off: true,
-              "A device that opens many chats at once."),
-            e("typing", \.typingPer10Seconds, "events per 10 s a user", 1...1_000_000, off: true,
-              "Clients send on key presses."),
-            e("strikes", \.strikesPer60Seconds, "refusals in 60 s", 1...1_000_000, off: true,
-              "A client that ignores RATE_LIMITED is closed (4102)."),
-            e("badInputs", \.badInputsPer60Seconds, "errors in 60 s", 1...1_000_000, off: true,
-              "A client that keeps sending what cannot be read is closed (4006)."),
-            e("ciphertext", \.ciphertextBytes, "bytes", 1_024...16_000_000,
-              "A blob is stored, logged and sent to every member."),
-            e("chatsPerResume", \.chatsPerResume, "chats", 1...8_000,
-              "One resume is one read of the store."),
-            e("members", \.membersPerChat, "members a chat", 2...1_000_000,
-              "A group, not a broadcast channel."),
-            e("typingMembers", \.typingMembers, "members", 2...10_000,
-              "In a large group typing is noise that costs one send a member."),
-            e("historyPage", \.historyPage, "entries", 1...1_000,
-              "One page is held in memory whole."),
-            e("batch", \.batchOperations, "operations", 1...10_000,
-              "One transaction: more raises the latency of the first without more throughput."),
-            e("batchBytes", \.batchBytes, "bytes", 100_000...64_000_000,
-              "As batch, for large blobs."),
-            e("lane", \.laneOperations, "operations", 64...1_000_000,
-              "What may wait for the store before sends are refused."),
-            e("laneBytes", \.laneBytes, "bytes", 1_000_000...1_000_000_000,
-              "As lane, for large blobs."),
-            e("holdBack", \.holdBackMs, "ms", 1...10_000,
-              "How long an entry waits for its predecessor before the store is asked."),
-            e("cursorCoalesce", \.cursorCoalesceMs, "ms", 1...5_000,
-              "Receipts of one window become one write; losing a window repeats deliveries only."),
-            e("unknownCommit", \.unknownCommitMs, "ms", 100...120_000,
-              "How long a sender waits to learn the fate of a commit before it is closed (4202)."),
-            e("mailbox", \.mailboxBytes, "bytes a shard", 1_000_000...1_000_000_000,
-              "Above it the commit lane pauses and typing is dropped."),
+            e(
+                "requestHead", \.requestHeadBytes, "bytes", 1_024...65_536,
+                "A head is held whole before it is answered, also for peers not yet known."),
+            e(
+                "requestHeaders", \.requestHeaders, "headers", 8...256,
+                "Look-ups walk the table; a browser sends about 20."),
+            e(
+                "requestHeadTimeout", \.requestHeadTimeoutMs, "ms", 100...120_000,
+                "An absolute deadline: a head that drips in holds a connection no longer."),
+            e(
+                "requestBody", \.requestBodyBytes, "bytes", 1_024...16_000_000,
+                "A body is held whole before it is parsed."),
+            e(
+                "keepAliveTimeout", \.keepAliveTimeoutMs, "ms", 1_000...600_000,
+                "An idle HTTP connection costs a descriptor."),
+            e(
+                "http", \.httpRequestsPerMinute, "requests a minute a user", 1...1_000_000,
+                off: true,
+                "Keeps one account's scripts from the store that all share."),
+            e(
+                "frame", \.frameBytes, "bytes", 125...17_000_000,
+                "Checked against the announced length, before any payload is read."),
+            e(
+                "message", \.messageBytes, "bytes", 125...17_000_000,
+                "Fragments are gathered, so their sum is bounded too."),
+            e(
+                "messageFragments", \.messageFragments, "fragments", 1...70_000,
+                "Empty fragments cost work and no bytes."),
+            e(
+                "messageTimeout", \.messageTimeoutMs, "ms", 100...600_000,
+                "An absolute deadline for one message, however slowly it drips."),
+            e(
+                "authTimeout", \.authTimeoutMs, "ms", 100...60_000,
+                "A socket that has not said who it is may not stay."),
+            e(
+                "pingInterval", \.pingIntervalMs, "ms", 100...600_000,
+                "Below the 60 s after which common proxies drop a silent connection."),
+            e(
+                "pongTimeout", \.pongTimeoutMs, "ms", 100...600_000,
+                "Long enough for a phone that changes networks."),
+            e(
+                "closeTimeout", \.closeTimeoutMs, "ms", 100...60_000,
+                "How long the closing handshake waits for the peer's half."),
+            e(
+                "jsonDepth", \.jsonDepth, "levels", 4...64,
+                "No event nests deeper than 5; the reader is iterative, so this bounds work only."),
+            e(
+                "jsonNodes", \.jsonNodes, "values", 256...1_000_000,
+                "One reader's tape a shard: 20 bytes a value, two for a member."),
+            e(
+                "outbox", \.outboxBytes, "bytes", 16_384...64_000_000,
+                "A reader slower than this is closed (4101) and resumes; at half, typing is dropped."
+            ),
+            e(
+                "totalOutbox", \.totalOutboxBytes, "bytes a process", 1_000_000...64_000_000_000,
+                "The memory that all slow readers together may hold."),
+            e(
+                "connections", \.connections, "connections a process", 16...10_000_000,
+                "Above it a new connection is answered 503 with Retry-After, and closed."),
+            e(
+                "readPerTick", \.readBytesPerTick, "bytes a connection", 4_096...16_000_000,
+                "One loud peer cannot starve the others of its shard."),
+            e(
+                "connects", \.connectsPerSecondPerAddress, "a second an address", 1...1_000_000,
+                off: true, "A reconnect loop gone wrong; loopback counts too."),
+            e(
+                "socketsPerUser", \.socketsPerUser, "connections a user and shard", 1...100_000,
+                off: true, "Tabs and devices of a person, not of a script."),
+            e(
+                "sends", \.sendsPerSecond, "messages a second a user", 1...1_000_000, off: true,
+                "Faster than anyone types; bursts have their own bound."),
+            e(
+                "sendBurst", \.sendBurst, "messages", 1...1_000_000, off: true,
+                "What a client that was offline may flush at once."),
+            e(
+                "joins", \.joinsPerSecond, "joins and resumes a second a user", 1...1_000_000,
+                off: true,
+                "Each reads the store; a resume counts once, its chats have their own bound."),
+            e(
+                "cursors", \.cursorsPerSecond, "movements a second a user", 1...1_000_000,
+                off: true,
+                "Those that merge with a waiting one are free; the others are a write each."),
+            e(
+                "cursorBurst", \.cursorBurst, "movements", 1...1_000_000, off: true,
+                "A device that opens many chats at once."),
+            e(
+                "typing", \.typingPer10Seconds, "events per 10 s a user", 1...1_000_000, off: true,
+                "Clients send on key presses."),
+            e(
+                "strikes", \.strikesPer60Seconds, "refusals in 60 s", 1...1_000_000, off: true,
+                "A client that ignores RATE_LIMITED is closed (4102)."),
+            e(
+                "badInputs", \.badInputsPer60Seconds, "errors in 60 s", 1...1_000_000, off: true,
+                "A client that keeps sending what cannot be read is closed (4006)."),
+            e(
+                "ciphertext", \.ciphertextBytes, "bytes", 1_024...16_000_000,
+                "A blob is stored, logged and sent to every member."),
+            e(
+                "chatsPerResume", \.chatsPerResume, "chats", 1...8_000,
+                "One resume is one read of the store."),
+            e(
+                "members", \.membersPerChat, "members a chat", 2...1_000_000,
+                "A group, not a broadcast channel."),
+            e(
+                "typingMembers", \.typingMembers, "members", 2...10_000,
+                "In a large group typing is noise that costs one send a member."),
+            e(
+                "historyPage", \.historyPage, "entries", 1...1_000,
+                "One page is held in memory whole."),
+            e(
+                "batch", \.batchOperations, "operations", 1...10_000,
+                "One transaction: more raises the latency of the first without more throughput."),
+            e(
+                "batchBytes", \.batchBytes, "bytes", 100_000...64_000_000,
+                "As batch, for large blobs."),
+            e(
+                "lane", \.laneOperations, "operations", 64...1_000_000,
+                "What may wait for the store before sends are refused."),
+            e(
+                "laneBytes", \.laneBytes, "bytes", 1_000_000...1_000_000_000,
+                "As lane, for large blobs."),
+            e(
+                "holdBack", \.holdBackMs, "ms", 1...10_000,
+                "How long an entry waits for its predecessor before the store is asked."),
+            e(
+                "cursorCoalesce", \.cursorCoalesceMs, "ms", 1...5_000,
+                "Receipts of one window become one write; losing a window repeats deliveries only."),
+            e(
+                "unknownCommit", \.unknownCommitMs, "ms", 100...120_000,
+                "How long a sender waits to learn the fate of a commit before it is closed (4202)."),
+            e(
+                "mailbox", \.mailboxBytes, "bytes a shard", 1_000_000...1_000_000_000,
+                "Above it the commit lane pauses and typing is dropped."),
         ]
     }()
 }

@@ -68,11 +68,12 @@ package enum Channel: Hashable, Sendable {
     /// Which of `shards` shards of an instance is the channel's home.
     package func home(of shards: Int) -> Int {
         guard shards > 1 else { return 0 }
-        let name = switch self {
-        case .chat(let chat): chat.text
-        case .user(let user): user.text
-        case .room(let room): room
-        }
+        let name =
+            switch self {
+            case .chat(let chat): chat.text
+            case .user(let user): user.text
+            case .room(let room): room
+            }
         return Int(stableHash(name) % UInt64(shards))
     }
 }

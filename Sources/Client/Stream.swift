@@ -95,7 +95,7 @@ struct Stream: ~Copyable {
             throw .failed(call: "socket", reason: ClientError.text(of: errno))
         }
         let stream = Stream(adopting: descriptor)
-        stream.set(IPPROTO_TCP_LEVEL, TCP_NODELAY, to: 1)
+        stream.set(tcpLevel, TCP_NODELAY, to: 1)
         if let receiveBufferBytes {
             stream.set(SOL_SOCKET, SO_RCVBUF, to: Int32(clamping: receiveBufferBytes))
         }
@@ -128,7 +128,7 @@ struct Stream: ~Copyable {
         }
     }
 
-    private static let IPPROTO_TCP_LEVEL: Int32 = 6
+    private static let tcpLevel: Int32 = 6
 
     private func set(_ level: Int32, _ option: Int32, to value: Int32) {
         var value = value

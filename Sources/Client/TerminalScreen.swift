@@ -50,11 +50,12 @@ package enum TerminalScreen {
             if case .failed(let reason) = delivery {
                 tail += " \(TerminalText.escaped(reason))"
             }
-            let style = switch delivery {
-            case .sending, .stored, .delivered: "\u{1B}[2m"
-            case .read: "\u{1B}[36m"
-            case .failed: "\u{1B}[31m"
-            }
+            let style =
+                switch delivery {
+                case .sending, .stored, .delivered: "\u{1B}[2m"
+                case .read: "\u{1B}[36m"
+                case .failed: "\u{1B}[31m"
+                }
             let name = TerminalText.escaped(model.user)
             return wrapped(
                 name, "\u{1B}[1;34m", ": \(TerminalText.escaped(text))", tail, style, columns)
@@ -87,16 +88,17 @@ package enum TerminalScreen {
     // MARK: Status and input
 
     static func statusRow(_ model: ConnectModel, columns: Int, now: Instant) -> String {
-        let state = switch model.phase {
-        case .offline(let retryAt) where retryAt <= now: "connecting"
-        case .offline(let retryAt):
-            "not connected, next attempt in "
-                + "\((retryAt.nanoseconds(since: now) + 999_999_999) / 1_000_000_000) s"
-        case .joining: "connecting"
-        case .replaying: "catching up"
-        case .live: "connected"
-        case .ended: "ended"
-        }
+        let state =
+            switch model.phase {
+            case .offline(let retryAt) where retryAt <= now: "connecting"
+            case .offline(let retryAt):
+                "not connected, next attempt in "
+                    + "\((retryAt.nanoseconds(since: now) + 999_999_999) / 1_000_000_000) s"
+            case .joining: "connecting"
+            case .replaying: "catching up"
+            case .live: "connected"
+            case .ended: "ended"
+            }
         var text = " \(model.user) ↔ \(model.peer) · \(state)"
         if model.unsentCount > 0 { text += " · \(model.unsentCount) not sent yet" }
         if model.peerIsTyping { text += " · \(model.peer) is typing…" }

@@ -262,7 +262,8 @@ extension GatewayShard {
             root = try json.parse(body)
         } catch {
             throw CommandError(
-                .invalidInput, "the body is not valid JSON: \(error.text) (at byte \(error.offset))")
+                .invalidInput, "the body is not valid JSON: \(error.text) (at byte \(error.offset))"
+            )
         }
         guard json.kind(root) == .object else {
             throw CommandError(.invalidInput, "the body is a JSON object")

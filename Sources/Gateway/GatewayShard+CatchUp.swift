@@ -258,7 +258,8 @@ extension GatewayShard {
     }
 
     func resumeCatchUp(_ connection: Connection) {
-        guard let session = connection.session, let job = session.jobs.first, job.hasStarted, !job.isPaused
+        guard let session = connection.session, let job = session.jobs.first, job.hasStarted,
+            !job.isPaused
         else { return }
         advance(job, connection, session)
     }
@@ -320,10 +321,11 @@ extension GatewayShard {
 
     private func goLive(_ job: CatchUp, _ connection: Connection, _ session: Session) {
         let asked = job.chats.filter { $0.since != nil && $0.access != .none }
-        let isAsked = switch job.kind {
-        case .join, .resume: true
-        case .followAll, .broughtIn, .leave: false
-        }
+        let isAsked =
+            switch job.kind {
+            case .join, .resume: true
+            case .followAll, .broughtIn, .leave: false
+            }
         if isAsked, !asked.isEmpty {
             send(
                 connection, EventEncoder.caughtUp(asked.map { ($0.id, $0.sentThrough) }))

@@ -117,10 +117,12 @@ extension GatewayShard {
         guard !configuration.planted.isEmpty, case .append(let append) = operation else {
             return false
         }
-        let guessed = (topicIndices[.chat(append.chat)].flatMap { topics[Int($0)] }?.applied ?? 0)
+        let guessed =
+            (topicIndices[.chat(append.chat)].flatMap { topics[Int($0)] }?.applied ?? 0)
             + 1
         if configuration.planted.contains(.ackBeforeCommit) {
-            submit(operation, .send(ConnectionKey(packed: 0), nil, append.chat, clientMessageID: nil))
+            submit(
+                operation, .send(ConnectionKey(packed: 0), nil, append.chat, clientMessageID: nil))
             reply(
                 connection, frame.id, frame.name,
                 .sent(
@@ -237,7 +239,8 @@ extension GatewayShard {
 
     func refuseToken(_ connection: Connection, isExpired: Bool, id: RequestID?) {
         counters[.authenticationsFailed] += 1
-        let error = isExpired
+        let error =
+            isExpired
             ? CommandError(.tokenExpired, "the token has expired; get a new one and reconnect")
             : CommandError(.invalidToken, "the token is not valid; get a new one and reconnect")
         send(

@@ -272,8 +272,9 @@ extension GatewayShard {
     ) {
         finish(connection, request, status: refusal.status) { output, response in
             if refusal.status == 426 {
-                response.field("Upgrade", "websocket", into: &output)
-                response.field("Sec-WebSocket-Version", "13", into: &output)
+                for field in Handshake.refusalFields {
+                    response.field(field.name, field.value, into: &output)
+                }
             }
             response.field("Content-Type", "text/plain; charset=utf-8", into: &output)
             return Array("\(refusal.text)\n".utf8)

@@ -156,7 +156,8 @@ package struct HomeDirectory {
             repairedCount += 1
             // Whoever caused it has its ack; where this was another process, nobody is left out.
             let held = home.held[entry.seq]
-            let publication = held
+            let publication =
+                held
                 ?? Publication(
                     channel: channel, content: .entry(entry),
                     origin: Origin(instance: 0, connection: 0))

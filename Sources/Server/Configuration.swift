@@ -82,7 +82,8 @@ package struct ConfigurationSources: Sendable {
 
     /// Environment names that are ours but no keys.
     package static let otherEnvironmentNames: Set<String> = [
-        "MARTLET_CONFIG", "MARTLET_SEED", "MARTLET_PLANTED", "MARTLET_FUZZ", "MARTLET_BINARY", "MARTLET_WERROR",
+        "MARTLET_CONFIG", "MARTLET_SEED", "MARTLET_PLANTED", "MARTLET_FUZZ", "MARTLET_BINARY",
+        "MARTLET_WERROR",
     ]
 
     func values() throws(ConfigurationError) -> [ConfigurationKey: [String]] {
@@ -96,7 +97,8 @@ package struct ConfigurationSources: Sendable {
         for key in ConfigurationKey.allCases {
             for name in key.environmentNames {
                 guard let value = environment(name), !value.isEmpty else { continue }
-                values[key] = key.isRepeatable && key != .jwtSecret
+                values[key] =
+                    key.isRepeatable && key != .jwtSecret
                     ? value.split(separator: ",").map { Self.trimmed($0) } : [value]
                 break
             }

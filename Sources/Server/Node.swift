@@ -44,7 +44,8 @@ package final class Node {
         port = listeners.port
 
         do throws(SystemError) {
-            links = try ShardLinks(shards: configuration.shards, limits: configuration.limits, log: log)
+            links = try ShardLinks(
+                shards: configuration.shards, limits: configuration.limits, log: log)
         } catch {
             throw StartError("\(error)")
         }

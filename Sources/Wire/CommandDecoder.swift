@@ -25,7 +25,8 @@ package enum CommandDecoder {
         do throws(JSONError) {
             root = try reader.parse(source)
         } catch {
-            return unreadable("the frame is not valid JSON: \(error.text) (at byte \(error.offset))")
+            return unreadable(
+                "the frame is not valid JSON: \(error.text) (at byte \(error.offset))")
         }
         guard reader.kind(root) == .object else {
             return unreadable("a frame is a JSON object {\"type\",\"id\",\"payload\"}")

@@ -18,7 +18,9 @@ struct ConfigurationOptions: ParsableArguments {
 
     @Option(
         name: .customLong("jwt-secret"),
-        help: "HS256 secret, at least 32 bytes; repeatable. (MARTLET_JWT_SECRET, JWT_SECRET, SUPABASE_JWT_SECRET)")
+        help:
+            "HS256 secret, at least 32 bytes; repeatable. (MARTLET_JWT_SECRET, JWT_SECRET, SUPABASE_JWT_SECRET)"
+    )
     var jwtSecret: [String] = []
 
     @Option(help: "Event loop threads. Default: one a core. (MARTLET_SHARDS)")

@@ -46,7 +46,8 @@ struct Serve: ParsableCommand {
     }
 
     private func announce(_ configuration: Configuration, port: UInt16) {
-        let host = configuration.bind == "0.0.0.0" || configuration.bind == "::"
+        let host =
+            configuration.bind == "0.0.0.0" || configuration.bind == "::"
             ? "127.0.0.1" : configuration.bind
         var lines = [
             "martlet \(Node.version) listening on \(host):\(port)"

@@ -83,9 +83,11 @@ struct ConnectModelTests {
         #expect(chat.requests.count == 1)
     }
 
-    @Test("A refusal for now is sent again after its wait, under the same clientMsgId", arguments: [
-        "RATE_LIMITED", "SERVICE_UNAVAILABLE", "DRAINING", "INTERNAL_ERROR",
-    ])
+    @Test(
+        "A refusal for now is sent again after its wait, under the same clientMsgId",
+        arguments: [
+            "RATE_LIMITED", "SERVICE_UNAVAILABLE", "DRAINING", "INTERNAL_ERROR",
+        ])
     func retried(code: String) {
         let chat = Conversation.live()
         let first = chat.send("a")
@@ -102,9 +104,11 @@ struct ConnectModelTests {
         #expect(chat.transcript == ["… alice: a"])
     }
 
-    @Test("A text of the server's limit is sent, a byte more is refused here", arguments: [
-        (1_000, true), (1_001, false),
-    ])
+    @Test(
+        "A text of the server's limit is sent, a byte more is refused here",
+        arguments: [
+            (1_000, true), (1_001, false),
+        ])
     func longestText(count: Int, isSent: Bool) {
         let chat = Conversation.live()
         var ready = ServerEvent.Ready()
@@ -209,9 +213,11 @@ struct ConnectModelTests {
         #expect(chat.requests.last?.clientMessageID == first?.clientMessageID)
     }
 
-    @Test("A message whose ack was lost is shown once, though the replay holds it", arguments: [
-        "d1", "d2",
-    ])
+    @Test(
+        "A message whose ack was lost is shown once, though the replay holds it",
+        arguments: [
+            "d1", "d2",
+        ])
     func lostAck(nextDevice: String) {
         let chat = Conversation.live()
         _ = chat.send("a")
@@ -294,10 +300,12 @@ struct ConnectModelTests {
         #expect(chat.retryMs == 7_000)
     }
 
-    @Test("Close codes 4000 to 4099 end it, all others reconnect", arguments: [
-        (1000, false), (1001, false), (1011, false), (3999, false), (4000, true), (4001, true),
-        (4002, true), (4099, true), (4100, false), (4200, false), (4999, false),
-    ] as [(UInt16, Bool)])
+    @Test(
+        "Close codes 4000 to 4099 end it, all others reconnect",
+        arguments: [
+            (1000, false), (1001, false), (1011, false), (3999, false), (4000, true), (4001, true),
+            (4002, true), (4099, true), (4100, false), (4200, false), (4999, false),
+        ] as [(UInt16, Bool)])
     func closeCodes(code: UInt16, ends: Bool) {
         let chat = Conversation.live()
         chat.lose(.closed(CloseCode(rawValue: code), reason: ""))
@@ -311,10 +319,12 @@ struct ConnectModelTests {
         #expect(chat.retryMs != nil)
     }
 
-    @Test("HTTP refusals end it, but for 408, 429 and 5xx", arguments: [
-        (400, true), (401, true), (403, true), (404, true), (408, false), (429, false),
-        (500, false), (503, false),
-    ])
+    @Test(
+        "HTTP refusals end it, but for 408, 429 and 5xx",
+        arguments: [
+            (400, true), (401, true), (403, true), (404, true), (408, false), (429, false),
+            (500, false), (503, false),
+        ])
     func refusedUpgrade(status: Int, ends: Bool) {
         let chat = Conversation.live()
         chat.lose(

@@ -114,7 +114,8 @@ final class FakeServer: Sendable {
         @discardableResult
         func upgrade(subprotocol: String? = "martlet.v1", extra: [UInt8] = []) -> String {
             let head = head()
-            let key = head.components(separatedBy: "\r\n")
+            let key =
+                head.components(separatedBy: "\r\n")
                 .first { $0.lowercased().hasPrefix("sec-websocket-key: ") }?
                 .dropFirst(19) ?? ""
             var answer: [UInt8] = []

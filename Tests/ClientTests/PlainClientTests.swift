@@ -18,8 +18,9 @@ struct PlainClientTests {
     @Test("Text goes both ways, and the token is in the subprotocol")
     func talks() throws {
         let server = FakeServer { peer in
-            peer.note(peer.upgrade().contains(
-                "Sec-WebSocket-Protocol: martlet.v1, bearer.t.o.k") ? "token" : "no token")
+            peer.note(
+                peer.upgrade().contains(
+                    "Sec-WebSocket-Protocol: martlet.v1, bearer.t.o.k") ? "token" : "no token")
             peer.note(peer.next())
             peer.frame(.text, Array("hello".utf8))
             peer.note(peer.next())
@@ -34,10 +35,12 @@ struct PlainClientTests {
         #expect(server.finish() == ["token", "text hi", "binary \u{1}\u{2}", "end"])
     }
 
-    @Test("The token goes where it is told", arguments: [
-        (PlainClient.TokenPlace.header, "Authorization: Bearer t.o.k"),
-        (.query, "GET /ws?token=t.o.k HTTP/1.1"),
-    ])
+    @Test(
+        "The token goes where it is told",
+        arguments: [
+            (PlainClient.TokenPlace.header, "Authorization: Bearer t.o.k"),
+            (.query, "GET /ws?token=t.o.k HTTP/1.1"),
+        ])
     func tokenPlaces(place: PlainClient.TokenPlace, line: String) throws {
         let server = FakeServer { peer in
             let head = peer.upgrade(subprotocol: nil)
@@ -194,9 +197,11 @@ struct PlainClientTests {
         #expect(silent.finish() == ["end"])
     }
 
-    @Test("A token that would break out of its header is refused", arguments: [
-        "", "a b", "a\r\nX", "a,b",
-    ])
+    @Test(
+        "A token that would break out of its header is refused",
+        arguments: [
+            "", "a b", "a\r\nX", "a,b",
+        ])
     func hostileToken(token: String) {
         #expect(throws: ClientError.self) {
             try PlainClient(

@@ -167,13 +167,15 @@ struct ProtocolTextTests {
 
 @Suite("Addresses")
 struct URLPartsTests {
-    @Test("An address is taken apart", arguments: [
-        ("ws://127.0.0.1:3001", "127.0.0.1", 3001, "/", "127.0.0.1:3001"),
-        ("http://localhost", "localhost", 80, "/", "localhost"),
-        ("WS://H.example:80/ws/messages?x=1", "H.example", 80, "/ws/messages?x=1", "H.example"),
-        ("ws://[::1]:65535/ws", "::1", 65_535, "/ws", "[::1]:65535"),
-        ("ws://h?q", "h", 80, "/?q", "h"),
-    ] as [(String, String, UInt16, String, String)])
+    @Test(
+        "An address is taken apart",
+        arguments: [
+            ("ws://127.0.0.1:3001", "127.0.0.1", 3001, "/", "127.0.0.1:3001"),
+            ("http://localhost", "localhost", 80, "/", "localhost"),
+            ("WS://H.example:80/ws/messages?x=1", "H.example", 80, "/ws/messages?x=1", "H.example"),
+            ("ws://[::1]:65535/ws", "::1", 65_535, "/ws", "[::1]:65535"),
+            ("ws://h?q", "h", 80, "/?q", "h"),
+        ] as [(String, String, UInt16, String, String)])
     func valid(text: String, host: String, port: UInt16, target: String, field: String) throws {
         let url = try URLParts(text)
         #expect(url == URLParts(host: host, port: port, target: target))
@@ -186,11 +188,13 @@ struct URLPartsTests {
         #expect(try URLParts("ws://h:1/bench/echo").socket.target == "/bench/echo")
     }
 
-    @Test("What is no address is refused", arguments: [
-        "", "h:3001", "ws:/h", "ftp://h", "ws://", "ws://:80", "ws://h:", "ws://h:0",
-        "ws://h:65536", "ws://h:+1", "ws://::1", "ws://[::1", "ws://[h]:1", "ws://[::1]x",
-        "ws://u@h", "ws://h/#f", "ws://h/a b", "ws://h\r\nX: y", "ws://h/\u{E4}",
-    ])
+    @Test(
+        "What is no address is refused",
+        arguments: [
+            "", "h:3001", "ws:/h", "ftp://h", "ws://", "ws://:80", "ws://h:", "ws://h:0",
+            "ws://h:65536", "ws://h:+1", "ws://::1", "ws://[::1", "ws://[h]:1", "ws://[::1]x",
+            "ws://u@h", "ws://h/#f", "ws://h/a b", "ws://h\r\nX: y", "ws://h/\u{E4}",
+        ])
     func invalid(text: String) {
         #expect(throws: ClientError.self) { try URLParts(text) }
     }
@@ -244,8 +248,9 @@ struct HTTPAnswerTests {
     func chunked() throws {
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
         #expect(try parse(head + "3\r\nabc\r\n") == nil)
-        #expect(try parse(head + "3\r\nabc\r\na;x=y\r\n0123456789\r\n0\r\n\r\n")?.body
-            == Array("abc0123456789".utf8))
+        #expect(
+            try parse(head + "3\r\nabc\r\na;x=y\r\n0123456789\r\n0\r\n\r\n")?.body
+                == Array("abc0123456789".utf8))
         #expect(throws: ClientError.self) { try parse(head + "zz\r\nabc") }
     }
 
@@ -255,11 +260,13 @@ struct HTTPAnswerTests {
         #expect(answer?.status == 204)
     }
 
-    @Test("What is no answer is refused", arguments: [
-        "SSH-2.0-x\r\n\r\n", "HTTP/1.1 2x0 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nbroken\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",
-    ])
+    @Test(
+        "What is no answer is refused",
+        arguments: [
+            "SSH-2.0-x\r\n\r\n", "HTTP/1.1 2x0 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nbroken\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",
+        ])
     func invalid(text: String) {
         #expect(throws: ClientError.self) { try parse(text) }
     }

@@ -30,20 +30,24 @@ struct LineEditorTests {
         #expect(typist.editor.text == "漢")
     }
 
-    @Test("Backspace removes one character as people see it", arguments: [
-        ("aä", "a"), ("a漢", "a"), ("ae\u{301}", "a"), ("a👩‍👩‍👧", "a"), ("a", ""), ("", ""),
-    ])
+    @Test(
+        "Backspace removes one character as people see it",
+        arguments: [
+            ("aä", "a"), ("a漢", "a"), ("ae\u{301}", "a"), ("a👩‍👩‍👧", "a"), ("a", ""), ("", ""),
+        ])
     func backspace(before: String, after: String) {
         #expect(text(before + "\u{7F}") == after)
         #expect(text(before + "\u{08}") == after)
     }
 
-    @Test("The cursor moves, and text is entered and deleted at it", arguments: [
-        ("ac\u{1B}[Db", "abc"), ("bc\u{01}a", "abc"), ("bc\u{1B}[Ha\u{1B}[Fd", "abcd"),
-        ("abX\u{1B}[D\u{1B}[3~c", "abc"), ("abXY\u{1B}OD\u{1B}OD\u{0B}c", "abc"),
-        ("a\u{1B}[D\u{1B}[D\u{1B}[C\u{1B}[Cb", "ab"), ("XXX\u{15}abc", "abc"),
-        ("abc  def \u{17}", "abc  "), ("ab\u{05}c\u{06}\u{02}\u{04}", "ab"),
-    ])
+    @Test(
+        "The cursor moves, and text is entered and deleted at it",
+        arguments: [
+            ("ac\u{1B}[Db", "abc"), ("bc\u{01}a", "abc"), ("bc\u{1B}[Ha\u{1B}[Fd", "abcd"),
+            ("abX\u{1B}[D\u{1B}[3~c", "abc"), ("abXY\u{1B}OD\u{1B}OD\u{0B}c", "abc"),
+            ("a\u{1B}[D\u{1B}[D\u{1B}[C\u{1B}[Cb", "ab"), ("XXX\u{15}abc", "abc"),
+            ("abc  def \u{17}", "abc  "), ("ab\u{05}c\u{06}\u{02}\u{04}", "ab"),
+        ])
     func editing(keys: String, result: String) {
         #expect(text(keys) == result)
     }
@@ -63,10 +67,12 @@ struct LineEditorTests {
         #expect(typist.type(keys) == [.endOfInput, .changed, .interrupt])
     }
 
-    @Test("Broken UTF-8, other controls and unknown sequences leave no trace", arguments: [
-        [0x80], [0xFF], [0xC3], [0xED, 0xA0, 0x80], [0xC2, 0x9B], [0x07], [0x1A],
-        [0x1B, 0x5B, 0x41], [0x1B, 0x5B, 0x31, 0x3B, 0x35, 0x41], [0x1B, 0x78],
-    ] as [[UInt8]])
+    @Test(
+        "Broken UTF-8, other controls and unknown sequences leave no trace",
+        arguments: [
+            [0x80], [0xFF], [0xC3], [0xED, 0xA0, 0x80], [0xC2, 0x9B], [0x07], [0x1A],
+            [0x1B, 0x5B, 0x41], [0x1B, 0x5B, 0x31, 0x3B, 0x35, 0x41], [0x1B, 0x78],
+        ] as [[UInt8]])
     func noise(bytes: [UInt8]) {
         let typist = Typist()
         #expect(typist.type(bytes) == [])
@@ -85,12 +91,14 @@ struct LineEditorTests {
 
 @Suite("Text on the terminal")
 struct TerminalTextTests {
-    @Test("What could drive a terminal is escaped, what is text is not", arguments: [
-        ("a\u{1B}[31m", "a\\u{1B}[31m"), ("a\r\nb", "a\\u{D}\\nb"),
-        ("\u{07}\u{7F}", "\\u{7}\\u{7F}"),
-        ("\u{9B}2J", "\\u{9B}2J"), ("a\u{202E}b", "a\\u{202E}b"), ("a\u{2066}b", "a\\u{2066}b"),
-        ("a\u{2028}b", "a\\u{2028}b"), ("ä 漢 👩‍👩‍👧", "ä 漢 👩‍👩‍👧"), ("", ""),
-    ])
+    @Test(
+        "What could drive a terminal is escaped, what is text is not",
+        arguments: [
+            ("a\u{1B}[31m", "a\\u{1B}[31m"), ("a\r\nb", "a\\u{D}\\nb"),
+            ("\u{07}\u{7F}", "\\u{7}\\u{7F}"),
+            ("\u{9B}2J", "\\u{9B}2J"), ("a\u{202E}b", "a\\u{202E}b"), ("a\u{2066}b", "a\\u{2066}b"),
+            ("a\u{2028}b", "a\\u{2028}b"), ("ä 漢 👩‍👩‍👧", "ä 漢 👩‍👩‍👧"), ("", ""),
+        ])
     func escaped(text: String, expected: String) {
         #expect(TerminalText.escaped(text) == expected)
     }
@@ -105,10 +113,12 @@ struct TerminalTextTests {
             })
     }
 
-    @Test("Characters take 0, 1 or 2 columns", arguments: [
-        ("a", 1), ("ä", 1), ("e\u{301}", 1), ("漢", 2), ("한", 2), ("👍", 2), ("👩‍👩‍👧", 2),
-        ("☀\u{FE0F}", 2), ("✓", 1), ("\u{200D}", 0),
-    ] as [(Character, Int)])
+    @Test(
+        "Characters take 0, 1 or 2 columns",
+        arguments: [
+            ("a", 1), ("ä", 1), ("e\u{301}", 1), ("漢", 2), ("한", 2), ("👍", 2), ("👩‍👩‍👧", 2),
+            ("☀\u{FE0F}", 2), ("✓", 1), ("\u{200D}", 0),
+        ] as [(Character, Int)])
     func widths(character: Character, width: Int) {
         #expect(TerminalText.width(character) == width)
     }

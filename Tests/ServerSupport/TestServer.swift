@@ -135,12 +135,13 @@ package final class TestServer: Sendable {
 
     package var url: URLParts { URLParts(host: "127.0.0.1", port: port) }
 
+    /// A token that is valid for an hour, from `secondsAgo` on.
     package func token(
-        user: String, device: String? = nil, role: String? = nil, lifetimeSeconds: Int64 = 3_600
+        user: String, device: String? = nil, role: String? = nil, secondsAgo: Int64 = 0
     ) throws -> String {
         try minter.mint(
-            user: user, deviceId: device, role: role, lifetimeSeconds: lifetimeSeconds,
-            nowMilliseconds: Int64(Date().timeIntervalSince1970 * 1_000))
+            user: user, deviceId: device, role: role, lifetimeSeconds: 3_600,
+            nowMilliseconds: Int64(Date().timeIntervalSince1970 * 1_000) - secondsAgo * 1_000)
     }
 
     /// The HTTP API as that user.

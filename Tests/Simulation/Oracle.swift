@@ -32,12 +32,15 @@ final class Oracle {
     private func check(_ ack: Ack, store: ModelState) {
         let log = store.entries(of: ack.chat)
         guard ack.seq >= 1, ack.seq <= log.count else {
-            violate("P1", "\(ack.clientMessageID) acked at seq \(ack.seq), log ends at \(log.count)")
+            violate(
+                "P1", "\(ack.clientMessageID) acked at seq \(ack.seq), log ends at \(log.count)")
             return
         }
         let entry = log[Int(ack.seq) - 1]
         if entry.id.text != ack.id {
-            violate("P1", "\(ack.clientMessageID) acked as \(ack.id), but seq \(ack.seq) is \(entry.id.text)")
+            violate(
+                "P1",
+                "\(ack.clientMessageID) acked as \(ack.id), but seq \(ack.seq) is \(entry.id.text)")
         }
     }
 
@@ -52,7 +55,11 @@ final class Oracle {
     private func find(_ clientMessageID: String, in log: [LogEntry]) -> [LogEntry] {
         let content = Array(clientMessageID.utf8)
         return log.filter {
-            if case .message(let message) = $0.body { message.encryptedContent == content } else { false }
+            if case .message(let message) = $0.body {
+                message.encryptedContent == content
+            } else {
+                false
+            }
         }
     }
 
@@ -64,7 +71,8 @@ final class Oracle {
         deliveries += 1
         let log = store.entries(of: chat)
         guard seq >= 1, seq <= log.count else {
-            violate("P1", "\(device) was given seq \(seq) of \(chat.text), log ends at \(log.count)")
+            violate(
+                "P1", "\(device) was given seq \(seq) of \(chat.text), log ends at \(log.count)")
             return
         }
         let entry = log[Int(seq) - 1]
@@ -84,7 +92,8 @@ final class Oracle {
         }
         for missing in stride(from: previous + 1, to: seq, by: 1)
         where store.shows(missing, of: chat, to: user) {
-            violate("P3", "\(device) was given seq \(seq) of \(chat.text) after \(previous): a hole")
+            violate(
+                "P3", "\(device) was given seq \(seq) of \(chat.text) after \(previous): a hole")
             break
         }
     }
@@ -113,7 +122,9 @@ final class Oracle {
                 let from = has[chat] ?? 0
                 for seq in stride(from: from + 1, through: end, by: 1)
                 where store.shows(seq, of: chat, to: user) {
-                    violate("P2", "\(device) never got seq \(seq) of \(chat.text); it has up to \(from)")
+                    violate(
+                        "P2", "\(device) never got seq \(seq) of \(chat.text); it has up to \(from)"
+                    )
                     break
                 }
             }

@@ -148,7 +148,7 @@ final class SimulatedClient {
         ackPlaces = [:]
         receipts = [:]
         if isLegacy { last = [:] }
-        for id in order { 
+        for id in order {
             if outstanding[id]?.sentAs != nil { outstanding[id]?.isUncertain = true }
             outstanding[id]?.sentAs = nil
         }
@@ -345,7 +345,8 @@ final class SimulatedClient {
         guard !isDuplicate, !attempt.isUncertain else { return }
         if let before = ackPlaces[attempt.chat], (before.request < id) != (before.seq < seq) {
             world.oracle.violate(
-                "P3", "\(device): request \(before.request) has seq \(before.seq), \(id) has \(seq)")
+                "P3", "\(device): request \(before.request) has seq \(before.seq), \(id) has \(seq)"
+            )
         }
         ackPlaces[attempt.chat] = (id, seq)
     }
@@ -416,11 +417,13 @@ final class SimulatedClient {
             guard let seq = integer(name, payload, text) else { continue }
             let mark = chat + "/" + who + "/" + key
             if seq <= receipts[mark] ?? 0 {
-                world.oracle.violate("P8", "\(device) saw \(mark) go from \(receipts[mark] ?? 0) to \(seq)")
+                world.oracle.violate(
+                    "P8", "\(device) saw \(mark) go from \(receipts[mark] ?? 0) to \(seq)")
             }
             receipts[mark] = seq
             if seq > world.acknowledged[chat + "/" + who] ?? 0 {
-                world.oracle.violate("P8", "\(device) saw \(mark) at \(seq), ahead of what was acknowledged")
+                world.oracle.violate(
+                    "P8", "\(device) saw \(mark) at \(seq), ahead of what was acknowledged")
             }
         }
     }

@@ -133,7 +133,8 @@ package final class World {
         for client in clients {
             let unsettled = client.unsettled
             if unsettled > 0 {
-                oracle.violate("P2", "\(client.device) still waits for \(unsettled) acks at the end")
+                oracle.violate(
+                    "P2", "\(client.device) still waits for \(unsettled) acks at the end")
             }
         }
     }
@@ -220,9 +221,12 @@ package final class World {
         guard keepsTrace else { return }
         for outcome in outcomes {
             switch outcome {
-            case .appended(let entry): trace("committed \(entry.chat.text) \(entry.seq) \(entry.id.text)")
+            case .appended(let entry):
+                trace("committed \(entry.chat.text) \(entry.seq) \(entry.id.text)")
             case .membership(let entries):
-                for entry in entries { trace("committed \(entry.chat.text) \(entry.seq), membership") }
+                for entry in entries {
+                    trace("committed \(entry.chat.text) \(entry.seq), membership")
+                }
             default: break
             }
         }
@@ -262,7 +266,9 @@ package final class World {
     func trace(_ line: @autoclosure () -> String) {
         guard keepsTrace else { return }
         let microseconds = scheduler.now / 1_000
-        traceLines.append("\(microseconds / 1_000_000).\(String(1_000_000 + microseconds % 1_000_000).dropFirst()) \(line())")
+        traceLines.append(
+            "\(microseconds / 1_000_000).\(String(1_000_000 + microseconds % 1_000_000).dropFirst()) \(line())"
+        )
     }
 
     // MARK: The network

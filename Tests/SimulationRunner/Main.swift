@@ -42,7 +42,9 @@ enum Main {
         let result = World.run(seed: seed, planted: Set(bugs), keepsTrace: true)
         for line in result.trace { print(line) }
         for violation in result.violations { print("VIOLATION \(violation)") }
-        print("seed \(seed): \(result.acked) acked, \(result.deliveries) deliveries, \(result.crashes) crashes")
+        print(
+            "seed \(seed): \(result.acked) acked, \(result.deliveries) deliveries, \(result.crashes) crashes"
+        )
         exit(result.violations.isEmpty ? 0 : 1)
     }
 
@@ -58,7 +60,9 @@ enum Main {
             crashes += result.crashes
             if !result.violations.isEmpty {
                 failed.append(seed)
-                print("seed \(seed): \(result.violations[0])   (replay: MARTLET_SEED=\(seed) Scripts/simulate)")
+                print(
+                    "seed \(seed): \(result.violations[0])   (replay: MARTLET_SEED=\(seed) Scripts/simulate)"
+                )
             }
             if (seed - first + 1) % 200 == 0 {
                 print("simulation: \(seed - first + 1) of \(seeds) seeds, \(failed.count) failed")
@@ -85,7 +89,9 @@ enum Main {
             }
             let isFound = found >= 20
             if !isFound { missed += 1 }
-            print("planted \(bug.rawValue): found by \(found) of \(tried) seeds\(isFound ? "" : ", TOO FEW")")
+            print(
+                "planted \(bug.rawValue): found by \(found) of \(tried) seeds\(isFound ? "" : ", TOO FEW")"
+            )
             if let example { print("  seed \(example.0): \(example.1)") }
         }
         print("\(bugs.count - missed) passed, \(missed) failed")

@@ -1,10 +1,9 @@
 import Glibc
-import ServerSupport
 
 /// A port to come back to: below those that the system gives to outgoing connections, so that none
 /// of them takes it while the server is down.
-enum FreePort {
-    static func find() throws -> UInt16 {
+package enum FreePort {
+    package static func find() throws -> UInt16 {
         for _ in 0..<100 {
             let port = UInt16.random(in: 20_000..<32_000)
             let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
