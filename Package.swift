@@ -10,8 +10,9 @@ let strict: [SwiftSetting] =
         .strictMemorySafety(),
         .enableUpcomingFeature("ExistentialAny"),
         .enableUpcomingFeature("MemberImportVisibility"),
-        // Release only: debug builds, which all tests run in, keep the run-time checks of exclusive access. They cost
-        // a fifth of the time of an echo (swift_beginAccess for each touch of a class's property).
+        // Release only: debug builds, which all tests run in, keep the run-time checks of exclusive
+        // access. They cost a fifth of the time of an echo (swift_beginAccess for each touch of a
+        // class's property).
         .unsafeFlags(
             ["-enforce-exclusivity=unchecked", "-cross-module-optimization"],
             .when(configuration: .release)),

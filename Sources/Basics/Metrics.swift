@@ -97,8 +97,8 @@ package struct Counters {
     }
 }
 
-/// The copy of a shard's counters that other threads may read. The shard stores into it once a tick,
-/// so counting costs the hot path a plain addition.
+/// The copy of a shard's counters that other threads may read. The shard stores into it once a
+/// tick, so counting costs the hot path a plain addition.
 package final class PublishedCounters: Sendable {
     private let cells: [Cell]
     private final class Cell: Sendable { let value = Atomic<Int>(0) }

@@ -1,8 +1,8 @@
 /// One ring of slots of 16 ms, for many timers that are mostly moved before they fire.
 ///
-/// A timer is a token and a deadline; it is never cancelled. Whoever receives a token checks whether
-/// it still means anything (a generation, a later deadline) and schedules again if so: that makes
-/// scheduling an append, and moving a deadline free.
+/// A timer is a token and a deadline; it is never cancelled. Whoever receives a token checks
+/// whether it still means anything (a generation, a later deadline) and schedules again if so: that
+/// makes scheduling an append, and moving a deadline free.
 ///
 /// Deadlines beyond one turn (16 s) wait in their slot for another turn. Tokens fire at or up to
 /// 16 ms after their deadline, never before; those of one slot fire in the order of scheduling.

@@ -26,7 +26,8 @@ package struct Publication: Sendable {
         case typing(Typing)
         /// A bench room's text, relayed as it came.
         case text([UInt8])
-        /// To a user's own channel: they are in a chat now; what comes after `since` is news to them.
+        /// To a user's own channel: they are in a chat now; what comes after `since` is news to
+        /// them.
         case joined(ChatID, since: Seq)
     }
 
@@ -80,15 +81,17 @@ package enum Channel: Hashable, Sendable {
 
 /// Transport, never truth.
 ///
-/// A bus may lose, repeat, delay and reorder publications (the in-process one only reorders those of different
-/// shards, and drops ephemeral ones where a mailbox is over its bound); what is durable is repaired from the store by the home shard, so
-/// correctness rests on nothing that a bus promises.
+/// A bus may lose, repeat, delay and reorder publications (the in-process one only reorders those
+/// of different shards, and drops ephemeral ones where a mailbox is over its bound); what is
+/// durable is repaired from the store by the home shard, so correctness rests on nothing that a bus
+/// promises.
 ///
-/// `publish` is called by a shard, on its own thread, with all publications of a tick that concern others: what is
-/// homed at the publishing shard it has applied itself. Deliveries go to the mailbox of each channel's
-/// home shard, never back to `shard`.
+/// `publish` is called by a shard, on its own thread, with all publications of a tick that concern
+/// others: what is homed at the publishing shard it has applied itself. Deliveries go to the
+/// mailbox of each channel's home shard, never back to `shard`.
 package protocol Bus: AnyObject, Sendable {
-    /// Whether publications leave the instance: then the bus gets also those homed at the publishing shard.
+    /// Whether publications leave the instance: then the bus gets also those homed at the
+    /// publishing shard.
     var reachesOtherInstances: Bool { get }
 
     func publish(_ publications: [Publication], from shard: Int)

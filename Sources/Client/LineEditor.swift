@@ -1,8 +1,8 @@
 /// The line being typed, in a terminal in raw mode: bytes in, edits out. Pure.
 ///
 /// Understands UTF-8, Backspace, Delete, Left, Right, Home, End, and Ctrl-A, B, C, D, E, F, H, K,
-/// U, W. Other control characters and escape sequences are swallowed. The cursor moves by characters as
-/// people see them (grapheme clusters). At most 200,000 bytes.
+/// U, W. Other control characters and escape sequences are swallowed. The cursor moves by
+/// characters as people see them (grapheme clusters). At most 200,000 bytes.
 package struct LineEditor: Hashable, Sendable {
     package enum Outcome: Hashable, Sendable {
         /// Nothing to see.

@@ -1,8 +1,8 @@
 /// Text from outside, made safe and measured for a terminal.
 package enum TerminalText {
     /// `text` with everything escaped that could drive a terminal or fake a line: control
-    /// characters (C0, DEL, C1), line and paragraph separators, and the marks that reorder text (bidi
-    /// embeddings, overrides, isolates), as `\n` or `\u{1B}`.
+    /// characters (C0, DEL, C1), line and paragraph separators, and the marks that reorder text
+    /// (bidi embeddings, overrides, isolates), as `\n` or `\u{1B}`.
     package static func escaped(_ text: String) -> String {
         guard text.unicodeScalars.contains(where: isDangerous) else { return text }
         var result = ""

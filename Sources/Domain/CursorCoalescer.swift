@@ -26,8 +26,8 @@ package struct CursorCoalescer<Waiter: Sendable>: Sendable {
 
     package var isEmpty: Bool { pending.isEmpty }
 
-    /// Takes a movement in. What cannot be merged with a waiting one by arithmetic (a position given
-    /// by entry id, or a change of privacy) is kept beside it, in order.
+    /// Takes a movement in. What cannot be merged with a waiting one by arithmetic (a position
+    /// given by entry id, or a change of privacy) is kept beside it, in order.
     package mutating func add(_ operation: AdvanceCursor, waiter: Waiter?, origin: UInt64) {
         let key = Key(chat: operation.chat, user: operation.user, device: operation.device)
         if waiter == nil, let index = indices[key], pending[index].waiter == nil,

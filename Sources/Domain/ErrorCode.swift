@@ -1,5 +1,5 @@
-/// What went wrong, in the words of the wire contract: the same code in an ack, an `error` event and
-/// an HTTP answer. `Protocol/errors.json` is tested for equality with this table.
+/// What went wrong, in the words of the wire contract: the same code in an ack, an `error` event
+/// and an HTTP answer. `Protocol/errors.json` is tested for equality with this table.
 package enum ErrorCode: String, CaseIterable, Sendable {
     case unauthorized = "UNAUTHORIZED"
     case tokenExpired = "TOKEN_EXPIRED"

@@ -78,8 +78,8 @@ package struct MessageID: Hashable, Sendable {
 }
 
 extension OpaqueIdentifier {
-    /// Byte for byte. `String` calls the two spellings of "é" equal; the stores do not, and one user
-    /// must not be taken for another (P13).
+    /// Byte for byte. `String` calls the two spellings of "é" equal; the stores do not, and one
+    /// user must not be taken for another (P13).
     static func areEqual(_ a: String, _ b: String) -> Bool {
         a.utf8.count == b.utf8.count && a.utf8.elementsEqual(b.utf8)
     }

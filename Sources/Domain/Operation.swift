@@ -43,10 +43,9 @@ package enum Operation: Sendable {
     }
 }
 
-/// In the transaction: lock the chat → authorise → look up (author, clientMessageID) → take the seq →
-/// insert.
-/// Outcomes: `.appended`, `.duplicate`, or `.refused` with `.notFound` (no such chat, or the author
-/// is not a member: the two are not told apart), `.idempotencyConflict`.
+/// In the transaction: lock the chat → authorise → look up (author, clientMessageID) → take the seq
+/// → insert. Outcomes: `.appended`, `.duplicate`, or `.refused` with `.notFound` (no such chat, or
+/// the author is not a member: the two are not told apart), `.idempotencyConflict`.
 package struct AppendMessage: Sendable {
     package var id: MessageID
     package var chat: ChatID
@@ -76,10 +75,10 @@ package enum LogPosition: Hashable, Sendable {
     case entry(MessageID)
 }
 
-/// Raises a device's watermarks. Lower or equal positions change nothing. A read position raises the
-/// delivered one too (what was read was delivered). A position beyond the log's end is refused with
-/// `.invalidPosition`, an unknown entry with `.notFound`; nothing of the operation is then applied.
-/// Outcome: `.cursor`.
+/// Raises a device's watermarks. Lower or equal positions change nothing. A read position raises
+/// the delivered one too (what was read was delivered). A position beyond the log's end is refused
+/// with `.invalidPosition`, an unknown entry with `.notFound`; nothing of the operation is then
+/// applied. Outcome: `.cursor`.
 package struct AdvanceCursor: Sendable {
     package var chat: ChatID
     package var user: UserID
@@ -104,10 +103,11 @@ package struct AdvanceCursor: Sendable {
     }
 }
 
-/// The creator becomes owner, the others members (of a direct chat both are owners). A direct chat that the pair
-/// already has, in whatever order it was named, is answered with `.conversation(existing, created: false)`.
-/// An id that is taken is `.refused(.alreadyExists)`, unless the same creator repeats the same request: then `created: true` again.
-/// Creation makes no log entry: the first message has seq 1.
+/// The creator becomes owner, the others members (of a direct chat both are owners). A direct chat
+/// that the pair already has, in whatever order it was named, is answered with
+/// `.conversation(existing, created: false)`. An id that is taken is `.refused(.alreadyExists)`,
+/// unless the same creator repeats the same request: then `created: true` again. Creation makes no
+/// log entry: the first message has seq 1.
 package struct CreateConversation: Sendable {
     package var id: ChatID
     package var kind: ConversationKind
@@ -130,13 +130,13 @@ package struct CreateConversation: Sendable {
     }
 }
 
-/// Adds or removes members, one log entry each, in the order given; `entryIDs` names the entries, one a user.
-/// Adding needs owner or admin; removing needs a role above the removed one's; leaving (kind `.left`, the
-/// user being the author) needs membership. A direct chat's members never change (`.forbidden`).
-/// Adding someone who is a member, or removing someone who is not, makes no entry and is no error.
-/// A chat with too many members refuses all (`.tooManyMembers`).
-/// When the last owner leaves, the longest-standing admin, else member, becomes owner.
-/// Outcome: `.membership(entries)`, or `.refused` with `.notFound` (the author is not a member),
+/// Adds or removes members, one log entry each, in the order given; `entryIDs` names the entries,
+/// one a user. Adding needs owner or admin; removing needs a role above the removed one's; leaving
+/// (kind `.left`, the user being the author) needs membership. A direct chat's members never change
+/// (`.forbidden`). Adding someone who is a member, or removing someone who is not, makes no entry
+/// and is no error. A chat with too many members refuses all (`.tooManyMembers`). When the last
+/// owner leaves, the longest-standing admin, else member, becomes owner. Outcome:
+/// `.membership(entries)`, or `.refused` with `.notFound` (the author is not a member),
 /// `.forbidden`, `.tooManyMembers`.
 package struct ChangeMembership: Sendable {
     package var chat: ChatID
@@ -163,8 +163,8 @@ package struct ChangeMembership: Sendable {
     }
 }
 
-/// What a user may see of some chats, at one point of their logs. Outcome: `.opened`, one `OpenedChat` a chat,
-/// in the order asked.
+/// What a user may see of some chats, at one point of their logs. Outcome: `.opened`, one
+/// `OpenedChat` a chat, in the order asked.
 package struct OpenChats: Sendable {
     package var user: UserID
     package var chats: [ChatID]
@@ -199,9 +199,10 @@ package struct OpenedChat: Hashable, Sendable {
     }
 }
 
-/// Entries after a position, ascending, for each chat: what the user may see of them (the periods of
-/// membership, their ends included). Stops when `maximumEntries` or `maximumBytes` is reached over all chats, but
-/// gives at least one entry where there is one. Outcome: `.logs`, one `LogPage` a chat, in the order asked.
+/// Entries after a position, ascending, for each chat: what the user may see of them (the periods
+/// of membership, their ends included). Stops when `maximumEntries` or `maximumBytes` is reached
+/// over all chats, but gives at least one entry where there is one. Outcome: `.logs`, one `LogPage`
+/// a chat, in the order asked.
 package struct ReadLogs: Sendable {
     package struct From: Hashable, Sendable {
         package var chat: ChatID

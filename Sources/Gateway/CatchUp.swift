@@ -8,8 +8,9 @@ import Domain
 ///     watching (the homes are told) ─► opening (who may, how far) ─► ack
 ///        ─► replaying (pages of the store, as fast as the reader takes them) ─► caughtUp ─► live
 ///
-/// The order is what makes it right: follow first, then read. What is committed after the read arrives
-/// as a delivery and is kept by the topic (`recent`); what is committed before it is in the read.
+/// The order is what makes it right: follow first, then read. What is committed after the read
+/// arrives as a delivery and is kept by the topic (`recent`); what is committed before it is in the
+/// read.
 final class CatchUp {
     enum Kind {
         case join(RequestID?)

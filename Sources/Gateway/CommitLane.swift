@@ -36,8 +36,8 @@ package struct CommitLane {
     package init(limits: Limits) { self.limits = limits }
 
     package var queuedOperations: Int { waiting.count - waitingStart }
-    /// A batch's fate is being found out. What is not yet submitted is refused meanwhile, because that is
-    /// certain, and quicker than waiting behind it.
+    /// A batch's fate is being found out. What is not yet submitted is refused meanwhile, because
+    /// that is certain, and quicker than waiting behind it.
     package var isResolving: Bool { attempt > 1 || (attempt == 1 && !isSubmitted) }
     package var isIdle: Bool { inFlight.isEmpty && queuedOperations == 0 }
 

@@ -4,8 +4,8 @@ import HTTP
 import WebSocket
 import Wire
 
-/// One client's socket, as the gateway sees it: bytes in, bytes out, and how far the conversation has
-/// come. Everything that belongs to a connection is here or hangs off here.
+/// One client's socket, as the gateway sees it: bytes in, bytes out, and how far the conversation
+/// has come. Everything that belongs to a connection is here or hangs off here.
 ///
 ///     http ── 101 ──► unauthenticated ── token ──► open ──┐
 ///      │                    │                             ├─ close frame ──► closing ──► draining ──► gone
@@ -24,7 +24,8 @@ package final class Connection {
         case benchRoom
         /// A close frame was sent; waiting for the peer's.
         case closing
-        /// Everything was said: our half is shut once the outbox is empty; waiting for the peer's end.
+        /// Everything was said: our half is shut once the outbox is empty; waiting for the peer's
+        /// end.
         case draining
     }
 

@@ -1,5 +1,6 @@
-/// Names one connection of an instance: its shard, its slot there, and the slot's generation, so that a key kept
-/// across the connection's end is recognised as old. The same 64 bits go into the epoll data.
+/// Names one connection of an instance: its shard, its slot there, and the slot's generation, so
+/// that a key kept across the connection's end is recognised as old. The same 64 bits go into the
+/// epoll data.
 ///
 ///     63 … 32 generation │ 31 … 24 shard │ 23 … 0 slot
 package struct ConnectionKey: Hashable, Sendable {

@@ -9,7 +9,8 @@ extension GatewayShard {
     func receive(_ answer: LaneAnswer) {
         guard let work = pendingWork[answer.ticket] else { return }
         if case .unknown = answer.result {
-            // The batch is still being resolved: if it was committed, the chats must hear of it then.
+            // The batch is still being resolved: if it was committed, the chats must hear of it
+            // then.
             tellUnknown(work)
             return
         }

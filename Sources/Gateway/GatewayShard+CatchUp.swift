@@ -358,8 +358,8 @@ extension GatewayShard {
         if !session.jobs.isEmpty { start(connection, session) }
     }
 
-    /// The store could not answer: nothing was replayed beyond what was sent, and the client is told
-    /// that it must ask again.
+    /// The store could not answer: nothing was replayed beyond what was sent, and the client is
+    /// told that it must ask again.
     private func finishFailed(_ job: CatchUp, _ connection: Connection, _ session: Session) {
         switch job.kind {
         case .join(let id) where !job.hasReplayed:

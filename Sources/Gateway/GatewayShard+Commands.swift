@@ -145,7 +145,8 @@ extension GatewayShard {
         _ operation: AdvanceCursor, _ frame: DecodedFrame, _ connection: Connection
     ) {
         let waiter = frame.id.map { CursorWaiter(connection: connection.key, id: $0) }
-        // What merges with a movement that waits costs nothing; what does not is one more operation.
+        // What merges with a movement that waits costs nothing; what does not is one more
+        // operation.
         if !cursors.canMerge(operation, hasWaiter: waiter != nil),
             let session = connection.session,
             let wait = session.user.cursors.take(
@@ -315,8 +316,8 @@ extension GatewayShard {
             })
     }
 
-    /// On the monotonic clock, so a jump of the wall clock ends no session (P20). A token that was taken
-    /// within the leeway lives until its end.
+    /// On the monotonic clock, so a jump of the wall clock ends no session (P20). A token that was
+    /// taken within the leeway lives until its end.
     private func expiry(of claims: Claims) -> Instant {
         var left = claims.expiresAtMilliseconds - now.wall.milliseconds
         if left <= 0 { left += TokenVerifier.leewayMilliseconds }

@@ -29,8 +29,8 @@ extension GatewayShard {
         process(connection, &bytes)
     }
 
-    /// Answers that wait for a client that pipelines and does not read; no further request is looked at
-    /// above it.
+    /// Answers that wait for a client that pipelines and does not read; no further request is
+    /// looked at above it.
     static let unreadAnswers = 65_536
 
     /// Looks at what has gathered: more of a request has come, or an answer has gone out.
@@ -61,8 +61,8 @@ extension GatewayShard {
         }
     }
 
-    /// Handles the request at `start`. Returns how long it was, or nil where it is not whole yet, or
-    /// no further one is to be read.
+    /// Handles the request at `start`. Returns how long it was, or nil where it is not whole yet,
+    /// or no further one is to be read.
     private func nextRequest(
         _ connection: Connection, _ bytes: Span<UInt8>, from start: Int
     ) -> Int? {
@@ -329,7 +329,8 @@ extension GatewayShard {
         }
     }
 
-    /// The envelope of an error: `{success:false, error:{code, message, details}, meta, timestamp}`.
+    /// The envelope of an error: `{success:false, error:{code, message, details}, meta,
+    /// timestamp}`.
     func answer(
         _ connection: Connection, _ request: HTTPRequest, _ error: CommandError,
         status: Int? = nil

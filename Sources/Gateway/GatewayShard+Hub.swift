@@ -198,7 +198,8 @@ extension GatewayShard {
         counters[.subscriptions] -= subscriptions.count
         for subscription in subscriptions {
             guard let topic = topics[Int(subscription.topic)] else { continue }
-            // Its own others may have moved: the way back is still true, for they are of other topics.
+            // Its own others may have moved: the way back is still true, for they are of other
+            // topics.
             removeMember(Int(subscription.member), of: topic)
             releaseIfUnused(topic)
         }
@@ -232,7 +233,8 @@ extension GatewayShard {
         }
     }
 
-    /// A member is gone: their connections get everything up to that entry now, and nothing after it.
+    /// A member is gone: their connections get everything up to that entry now, and nothing after
+    /// it.
     private func serveLast(_ user: UserID, of topic: Topic) {
         guard let state = users[user] else { return }
         for key in state.connections {

@@ -7,14 +7,14 @@ import StoreCore
 import WebSocket
 import Wire
 
-/// One shard: a machine of values. Bytes, mail and the time go in; bytes, operations, publications and
-/// mail come out. It owns no socket, no thread, no clock; the shard's thread and the simulator drive the
-/// same code.
+/// One shard: a machine of values. Bytes, mail and the time go in; bytes, operations, publications
+/// and mail come out. It owns no socket, no thread, no clock; the shard's thread and the simulator
+/// drive the same code.
 ///
 ///     beginTick ─ accept / receive(bytes) / peerEnded / receive(mail) ─ endTick ─ flush ─ takeOutput
 ///
-/// Made and used on one thread. Files in reading order: this one (state and tick), +HTTP, Endpoints,
-/// +WebSocket, +Commands, +Answers, +CatchUp, +Hub.
+/// Made and used on one thread. Files in reading order: this one (state and tick), +HTTP,
+/// Endpoints, +WebSocket, +Commands, +Answers, +CatchUp, +Hub.
 package final class GatewayShard {
     package let index: Int
     let shardCount: Int
@@ -32,7 +32,8 @@ package final class GatewayShard {
     var connections: [Connection?] = []
     var generations: [UInt32] = []
     var freeSlots: [UInt32] = []
-    /// Closed in this tick: the driver still holds their descriptors, so they are reused in the next.
+    /// Closed in this tick: the driver still holds their descriptors, so they are reused in the
+    /// next.
     var closedSlots: [UInt32] = []
     var dirty: [ConnectionKey] = []
     var pool = BufferPool()
@@ -276,7 +277,8 @@ package final class GatewayShard {
     /// The peer ended its half, or the socket failed.
     package func peerEnded(_ key: ConnectionKey) {
         guard let connection = connection(key) else { return }
-        // A half-closed HTTP client may still read its answer; a WebSocket client said nothing more.
+        // A half-closed HTTP client may still read its answer; a WebSocket client said nothing
+        // more.
         if connection.phase == .http, connection.isAnswering || !connection.outbox.isEmpty {
             connection.phase = .draining
             connection.inbound = []

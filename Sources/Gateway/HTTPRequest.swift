@@ -103,8 +103,8 @@ struct Credentials {
         }
     }
 
-    /// The token of `Authorization: Bearer <token>`; nil where there is no such header. Another scheme
-    /// reads as an empty token, which is refused as invalid.
+    /// The token of `Authorization: Bearer <token>`; nil where there is no such header. Another
+    /// scheme reads as an empty token, which is refused as invalid.
     static func bearer(_ head: RequestHead, _ bytes: Span<UInt8>) -> String? {
         guard let range = head.value(of: "authorization", in: bytes) else { return nil }
         let value = HTTPRequest.text(bytes, range)

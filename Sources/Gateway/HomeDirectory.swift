@@ -3,11 +3,12 @@ import BusCore
 import Domain
 import Wire
 
-/// The channels whose home is this shard: where a chat's log is put in order for the whole instance.
+/// The channels whose home is this shard: where a chat's log is put in order for the whole
+/// instance.
 ///
 /// Entries come from the bus in any order, perhaps twice, perhaps not at all. They leave here
-/// contiguous: an entry waits (≤ 200 ms) until its predecessor came, then the store is asked once for
-/// what is missing.
+/// contiguous: an entry waits (≤ 200 ms) until its predecessor came, then the store is asked once
+/// for what is missing.
 ///
 ///     unknown head ── head read ──► in order ── a later entry ──► holding back ── predecessor ──► in order
 ///                                                                      │ 200 ms

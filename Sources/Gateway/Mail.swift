@@ -4,8 +4,8 @@ import Domain
 import StoreCore
 import Wire
 
-/// What reaches a shard from outside its thread. Messages from one sender to one shard arrive in the
-/// order of sending; nothing is promised between senders.
+/// What reaches a shard from outside its thread. Messages from one sender to one shard arrive in
+/// the order of sending; nothing is promised between senders.
 package enum ShardMail: Sendable {
     /// From the commit lane: what became of operations that this shard submitted.
     case answers([LaneAnswer])
@@ -99,7 +99,8 @@ package struct Delivery: Sendable {
         case all
         /// Not the connection that caused it.
         case allButOrigin
-        /// Not the connection that caused it, unless it speaks a legacy dialect, whose clients expect the echo.
+        /// Not the connection that caused it, unless it speaks a legacy dialect, whose clients
+        /// expect the echo.
         case allButCanonicalOrigin
         /// The user's own connections, without the one that caused it.
         case user(UserID)

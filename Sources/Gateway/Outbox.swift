@@ -49,7 +49,8 @@ package struct Outbox {
         count += shared.bytes.count
     }
 
-    /// The first chunks that wait, in order, as many as one writev takes. The memory is valid during `body` only.
+    /// The first chunks that wait, in order, as many as one writev takes. The memory is valid
+    /// during `body` only.
     package func withPending<Result>(
         _ body: (UnsafeBufferPointer<UnsafeRawBufferPointer>) -> Result
     ) -> Result {

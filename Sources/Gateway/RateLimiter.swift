@@ -25,7 +25,9 @@ package struct TokenBucket: Sendable {
             thousandths -= 1_000
             return nil
         }
-        return max(1, (1_000 - thousandths) * periodMs / (rate * 1_000))
+        // Rounded up: whoever waits for as long as that finds a token.
+        let perPeriod = rate * 1_000
+        return max(1, ((1_000 - thousandths) * periodMs + perPeriod - 1) / perPeriod)
     }
 }
 

@@ -8,8 +8,9 @@ import Wire
 ///
 ///     awaiting (the home was told) ── watching(head) ──► following
 ///
-/// Deliveries arrive in order. They gather in `pending`; a *pass* takes all of them, joins their frames
-/// into one run of bytes a dialect, and walks the members, over several ticks where they are many.
+/// Deliveries arrive in order. They gather in `pending`; a *pass* takes all of them, joins their
+/// frames into one run of bytes a dialect, and walks the members, over several ticks where they are
+/// many.
 final class Topic {
     struct Member {
         var slot: UInt32
@@ -139,8 +140,8 @@ final class Topic {
         return Int32(members.count - 1)
     }
 
-    /// Removes the member at `index` by moving others into its place; `moved` is told who went where.
-    /// A pass under way still meets every remaining member exactly once.
+    /// Removes the member at `index` by moving others into its place; `moved` is told who went
+    /// where. A pass under way still meets every remaining member exactly once.
     func remove(at index: Int, moved: (Member, Int32) -> Void) {
         var hole = index
         if let pass, hole < pass.position {

@@ -16,8 +16,8 @@ package enum HTTPDate {
 
     private static func padded(_ number: Int) -> String { number < 10 ? "0\(number)" : "\(number)" }
 
-    /// Days since 1970 to a date of the Gregorian calendar. Years are counted from March, so that the leap day is a
-    /// year's last.
+    /// Days since 1970 to a date of the Gregorian calendar. Years are counted from March, so that
+    /// the leap day is a year's last.
     private static func civil(days: Int) -> (year: Int, month: Int, day: Int) {
         let shifted = days + 719_468
         let era = shifted / 146_097

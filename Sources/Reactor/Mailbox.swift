@@ -4,8 +4,9 @@ import Synchronization
 /// The one door between threads: a queue that any thread appends to and one thread empties, and an
 /// eventfd that wakes that thread once a batch.
 ///
-/// Bounded by bytes for what may be refused (`post(…, canRefuse: true)`). What may not be refused is
-/// bounded at its source: operations by the commit lane, which pauses while a mailbox is over its bound.
+/// Bounded by bytes for what may be refused (`post(…, canRefuse: true)`). What may not be refused
+/// is bounded at its source: operations by the commit lane, which pauses while a mailbox is over
+/// its bound.
 package final class Mailbox<Message: Sendable>: Sendable {
     private struct State {
         var messages: [Message] = []

@@ -16,8 +16,8 @@ package struct SystemError: Error, Hashable, Sendable, CustomStringConvertible {
     }
 }
 
-/// What the poller is told with a descriptor and says with its events. A recycled descriptor cannot be
-/// mistaken for an old one, because its tag holds the generation of its slot.
+/// What the poller is told with a descriptor and says with its events. A recycled descriptor cannot
+/// be mistaken for an old one, because its tag holds the generation of its slot.
 package struct PollTag: Hashable, Sendable {
     package let bits: UInt64
     package init(bits: UInt64) { self.bits = bits }
@@ -31,8 +31,8 @@ package struct PollEvent: Sendable {
     package let isOver: Bool
 }
 
-/// An epoll set, level-triggered: what is not read today is said again tomorrow, so a reader may stop at
-/// its budget.
+/// An epoll set, level-triggered: what is not read today is said again tomorrow, so a reader may
+/// stop at its budget.
 package struct Poller: ~Copyable {
     package static let maximumEvents = 512
 

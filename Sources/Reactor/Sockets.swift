@@ -139,8 +139,8 @@ package struct SystemClock: Clock, Sendable {
     }
 }
 
-/// SIGTERM and SIGINT as something to wait for. Made before any other thread, which then inherit the
-/// blocked signals.
+/// SIGTERM and SIGINT as something to wait for. Made before any other thread, which then inherit
+/// the blocked signals.
 package struct SignalWaiter: ~Copyable {
     private let descriptor: Int32
 

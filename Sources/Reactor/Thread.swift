@@ -1,8 +1,8 @@
 import CLinux
 import Glibc
 
-/// A thread of its own for a shard or a blocking library. Its state is made inside `body`, on the thread,
-/// and never leaves it.
+/// A thread of its own for a shard or a blocking library. Its state is made inside `body`, on the
+/// thread, and never leaves it.
 package struct Thread: ~Copyable {
     private let handle: pthread_t
 

@@ -1,7 +1,7 @@
 import Identity
 
-/// The secret that `--dev` makes, kept in the data folder so that `martlet token` and `martlet connect`
-/// find it. Mode 0600: whoever reads it can be anyone.
+/// The secret that `--dev` makes, kept in the data folder so that `martlet token` and `martlet
+/// connect` find it. Mode 0600: whoever reads it can be anyone.
 package enum DevelopmentSecret {
     package static func path(in folder: String) -> String { folder + "/dev-secret" }
 

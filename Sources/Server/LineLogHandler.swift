@@ -1,8 +1,8 @@
 import Glibc
 import Logging
 
-/// One line a record on standard error: time, level, message, metadata. Text is data: control characters
-/// are escaped, so no value can begin a line of its own.
+/// One line a record on standard error: time, level, message, metadata. Text is data: control
+/// characters are escaped, so no value can begin a line of its own.
 package struct LineLogHandler: LogHandler {
     package var metadata: Logger.Metadata = [:]
     package var logLevel: Logger.Level

@@ -6,7 +6,8 @@ import Logging
 import Reactor
 import StoreCore
 
-/// The ways from a shard to the others, to the commit lane and to the bus. Shared by all threads of a node.
+/// The ways from a shard to the others, to the commit lane and to the bus. Shared by all threads of
+/// a node.
 final class ShardLinks: Sendable {
     let mailboxes: [Mailbox<ShardMail>]
     let lane: Mailbox<LaneMail>

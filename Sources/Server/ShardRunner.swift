@@ -6,11 +6,11 @@ import HTTP
 import Logging
 import Reactor
 
-/// One shard's thread: joins its gateway to epoll. Nothing here decides anything; it carries bytes and mail in
-/// and out.
+/// One shard's thread: joins its gateway to epoll. Nothing here decides anything; it carries bytes
+/// and mail in and out.
 ///
-/// The tick: wait ─ mail ─ read (within a budget) ─ gateway ─ hand on operations, publications, mail ─ one
-/// write a dirty connection ─ close what ended.
+/// The tick: wait ─ mail ─ read (within a budget) ─ gateway ─ hand on operations, publications,
+/// mail ─ one write a dirty connection ─ close what ended.
 @safe final class ShardRunner {
     private let index: Int
     private let gateway: GatewayShard

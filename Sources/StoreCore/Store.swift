@@ -46,20 +46,22 @@ package struct StoreFailure: Error, Hashable, Sendable {
 /// The durable store behind the commit lane.
 ///
 /// Promises:
-/// - a batch is atomic and durable when its completion says `.committed`: it survives kill -9 of this process and
+/// - a batch is atomic and durable when its completion says `.committed`: it survives kill -9 of
+///   this process and
 ///   of the store's (P1);
-/// - operations of one batch are applied in order; those of a chat take consecutive seqs without a gap, and a
+/// - operations of one batch are applied in order; those of a chat take consecutive seqs without a
+///   gap, and a
 ///   refused or duplicate one takes none (P3, P4);
 /// - membership, seq and duplicates are decided inside the transaction;
 /// - reads of a batch see its writes, and nothing that is not committed;
 /// - the refusal of one operation leaves its neighbours alone.
 ///
-/// The caller has at most one batch in flight. `completion` is called exactly once, on the thread that
-/// the store lives on, perhaps before `submit` returns.
+/// The caller has at most one batch in flight. `completion` is called exactly once, on the thread
+/// that the store lives on, perhaps before `submit` returns.
 package protocol Store: AnyObject {
     func submit(_ batch: Batch, completion: @escaping (BatchResult) -> Void)
 
-    /// Whether the store takes durable writes now, found out by making one that means nothing. nil is yes.
-    /// Called only while no batch is in flight.
+    /// Whether the store takes durable writes now, found out by making one that means nothing. nil
+    /// is yes. Called only while no batch is in flight.
     func probe(completion: @escaping (StoreFailure?) -> Void)
 }

@@ -63,8 +63,8 @@ package enum EventName: String, CaseIterable, Sendable {
     }
 }
 
-/// What a client may say, with every name it may use for it: the canonical one, the ws one, and those of the
-/// Socket.IO families. Any connection may use any of them.
+/// What a client may say, with every name it may use for it: the canonical one, the ws one, and
+/// those of the Socket.IO families. Any connection may use any of them.
 package enum CommandName: String, CaseIterable, Sendable {
     case authenticate = "session.auth"
     case join = "chat.join"

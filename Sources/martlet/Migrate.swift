@@ -1,8 +1,8 @@
 import ArgumentParser
 import Server
 
-/// `martlet migrate`: brings the store's schema up to date without serving. `serve` does the same at its
-/// start; this is for those who want it done before.
+/// `martlet migrate`: brings the store's schema up to date without serving. `serve` does the same
+/// at its start; this is for those who want it done before.
 struct Migrate: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Bring the store's schema up to date, and end.")

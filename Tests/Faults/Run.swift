@@ -148,7 +148,8 @@ final class Run {
             }.joined())
     }
 
-    /// The files as they were at the kill before take the place of those of now. Returns the latter.
+    /// The files as they were at the kill before take the place of those of now. Returns the
+    /// latter.
     private func rollBack(to saved: TemporaryFolder?) throws -> TemporaryFolder {
         let files = FileManager.default
         let current = try TemporaryFolder("faults")

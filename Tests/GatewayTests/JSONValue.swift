@@ -1,6 +1,7 @@
 import Foundation
 
-/// A JSON value as Foundation reads it: what the server wrote is judged by another reader than its own.
+/// A JSON value as Foundation reads it: what the server wrote is judged by another reader than its
+/// own.
 @dynamicMemberLookup
 enum JSONValue: Equatable, Codable {
     case missing

@@ -4,8 +4,8 @@ import Testing
 import WebSocket
 import Wire
 
-/// What must never be seen outside (P18): a marked token, secret and message, everywhere they can be
-/// put in, and then nowhere in what the server says.
+/// What must never be seen outside (P18): a marked token, secret and message, everywhere they can
+/// be put in, and then nowhere in what the server says.
 struct CanaryTests {
     private static let canary = "CANARY-4f1b"
 

@@ -34,8 +34,8 @@ package final class ChildProcess: Sendable {
         outputPath = output + ".out"
         errorPath = output + ".err"
         var ends: [Int32] = [-1, -1]
-        // Not a pipe: pipe2(2) is not imported, and without O_CLOEXEC from the start a child that is
-        // started meanwhile would keep this one's input open.
+        // Not a pipe: pipe2(2) is not imported, and without O_CLOEXEC from the start a child that
+        // is started meanwhile would keep this one's input open.
         let type = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue)
         if hasInput, unsafe socketpair(AF_UNIX, type, 0, &ends) != 0 {
             throw SupportError("socketpair: \(Self.text(of: errno))")

@@ -4,7 +4,8 @@ import Foundation
 package enum MartletBinary {
     /// `MARTLET_BINARY`, else the `martlet` that was built beside the running tests.
     ///
-    /// - Throws: where there is none: tests of the real program fail then, they are not passed over.
+    /// - Throws: where there is none: tests of the real program fail then, they are not passed
+    ///   over.
     package static func path() throws -> String {
         if let path = ProcessInfo.processInfo.environment["MARTLET_BINARY"], !path.isEmpty {
             guard FileManager.default.isExecutableFile(atPath: path) else {

@@ -70,7 +70,8 @@ package final class RawSocket {
         return count > 0 ? .bytes(Array(bytes[..<count])) : .ended
     }
 
-    /// Reads until the peer ends the connection. Returns what came, nil where it did not end in time.
+    /// Reads until the peer ends the connection. Returns what came, nil where it did not end in
+    /// time.
     package func drain(timeoutMs: Int) -> [UInt8]? {
         let deadline = MonotonicClock.now().advanced(byMilliseconds: timeoutMs)
         var all: [UInt8] = []

@@ -2,8 +2,8 @@ import Basics
 import Domain
 import TestSupport
 
-/// What must never happen, checked as things happen, against the store's committed history; and what must have
-/// happened once everything has healed.
+/// What must never happen, checked as things happen, against the store's committed history; and
+/// what must have happened once everything has healed.
 final class Oracle {
     private(set) var violations: [String] = []
     private(set) var acked = 0

@@ -1,5 +1,5 @@
-/// Virtual time: what is to happen, in order. Nothing happens between two events, so a simulated minute costs only
-/// what is done in it.
+/// Virtual time: what is to happen, in order. Nothing happens between two events, so a simulated
+/// minute costs only what is done in it.
 struct Scheduler {
     private struct Event {
         var at: UInt64

@@ -4,8 +4,8 @@ import TestSupport
 import WebSocket
 import Wire
 
-/// A device of a user: connects, resumes, sends until it is acked, acknowledges what it gets, and tells the oracle
-/// everything. It speaks real bytes: handshake, masked frames, JSON.
+/// A device of a user: connects, resumes, sends until it is acked, acknowledges what it gets, and
+/// tells the oracle everything. It speaks real bytes: handshake, masked frames, JSON.
 final class SimulatedClient {
     let user: UserID
     let device: String
@@ -61,7 +61,8 @@ final class SimulatedClient {
     var unsettled: Int { outstanding.count }
     var isLive: Bool { phase == .ready && !isResuming }
 
-    /// By chat, the seq through which everything the user may see was given, or was this device's own and is known.
+    /// By chat, the seq through which everything the user may see was given, or was this device's
+    /// own and is known.
     func frontiers() -> [ChatID: Seq] {
         var result: [ChatID: Seq] = [:]
         for chat in chats {
@@ -111,7 +112,8 @@ final class SimulatedClient {
         }
     }
 
-    /// What waited too long is sent again; what was refused is asked for again; who is away tries again.
+    /// What waited too long is sent again; what was refused is asked for again; who is away tries
+    /// again.
     private func watch() {
         world.scheduler.after(microseconds: 500_000) { [unowned self] in
             if phase == .away { connect() }

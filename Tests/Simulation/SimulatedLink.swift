@@ -1,5 +1,5 @@
-/// One simulated TCP connection between a client and a shard: bytes arrive in order, cut anywhere, late; or the
-/// connection is reset; or the peer is gone and nobody is told (half-open).
+/// One simulated TCP connection between a client and a shard: bytes arrive in order, cut anywhere,
+/// late; or the connection is reset; or the peer is gone and nobody is told (half-open).
 final class SimulatedLink {
     enum State { case open, reset, halfOpen }
 

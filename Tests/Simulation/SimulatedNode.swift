@@ -7,8 +7,9 @@ import Identity
 import StoreCore
 import TestSupport
 
-/// One gateway process under virtual time: shards, their mailboxes and the commit lane, with the gateway's own code
-/// unchanged inside. It can die at any boundary between two effects; then only the store is left.
+/// One gateway process under virtual time: shards, their mailboxes and the commit lane, with the
+/// gateway's own code unchanged inside. It can die at any boundary between two effects; then only
+/// the store is left.
 final class SimulatedNode {
     enum Input {
         case accept(SimulatedLink)
@@ -29,8 +30,8 @@ final class SimulatedNode {
     private var deadlines: [UInt64?] = []
     private var links: [[UInt64: SimulatedLink]] = []
     private var lane: CommitLane
-    /// When the last mail from a sender to a receiver arrives: one sender's mail keeps its order. The lane is the
-    /// last sender.
+    /// When the last mail from a sender to a receiver arrives: one sender's mail keeps its order.
+    /// The lane is the last sender.
     private var lastArrival: [[UInt64]] = []
     private var random: SeededRandom
     private var effects = 0

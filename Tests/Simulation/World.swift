@@ -5,9 +5,11 @@ import Identity
 import StoreCore
 import TestSupport
 
-/// One seed's whole world: a gateway of two to four shards, a store, a network and some people, under virtual time.
+/// One seed's whole world: a gateway of two to four shards, a store, a network and some people,
+/// under virtual time.
 ///
-/// Ten virtual seconds of chatter and faults, then everything heals, and within another minute everybody must have everything.
+/// Ten virtual seconds of chatter and faults, then everything heals, and within another minute
+/// everybody must have everything.
 package final class World {
     package struct Result: Sendable {
         package let seed: UInt64
@@ -308,7 +310,8 @@ package final class World {
         }
     }
 
-    /// The server closed, or died: the client learns of it behind the bytes that are still on the way.
+    /// The server closed, or died: the client learns of it behind the bytes that are still on the
+    /// way.
     func serverGone(_ link: SimulatedLink) {
         guard link.state == .open, let client = linkClients[ObjectIdentifier(link)] else { return }
         scheduler.at(arrival(after: link.lastToClient)) {

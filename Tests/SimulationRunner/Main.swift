@@ -2,9 +2,9 @@ import Gateway
 import Glibc
 import Simulation
 
-/// `martlet-simulate [--seeds N] [--first N] [--seed N] [--planted NAME]`: runs seeds of the simulation, and says which failed.
-/// With `--seed` one is replayed with its trace. With `--planted all` each planted bug must be found by at least 20 of
-/// the seeds.
+/// `martlet-simulate [--seeds N] [--first N] [--seed N] [--planted NAME]`: runs seeds of the
+/// simulation, and says which failed. With `--seed` one is replayed with its trace. With `--planted
+/// all` each planted bug must be found by at least 20 of the seeds.
 @main
 enum Main {
     static func main() {

@@ -8,8 +8,8 @@ import StoreCore
 import StoreSQLite
 import WebSocket
 
-/// One shard, its commit lane and an embedded store in a temporary folder, driven by hand: no socket, no
-/// thread, and a clock that moves when it is told to.
+/// One shard, its commit lane and an embedded store in a temporary folder, driven by hand: no
+/// socket, no thread, and a clock that moves when it is told to.
 final class LocalNode {
     private let folder: URL
     private let store: SQLiteStore

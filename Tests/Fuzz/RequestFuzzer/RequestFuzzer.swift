@@ -14,8 +14,8 @@ public func fuzzRequests(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     return 0
 }
 
-/// What `Scripts/fuzz --trap` must find: an accepted request with a query, and with a header of five
-/// letters that has seven bytes.
+/// What `Scripts/fuzz --trap` must find: an accepted request with a query, and with a header of
+/// five letters that has seven bytes.
 private func isPlanted(_ bytes: Span<UInt8>) -> Bool {
     var parser = RequestParser()
     var scannedFrom = 0
