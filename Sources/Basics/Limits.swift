@@ -45,6 +45,7 @@ package struct Limits: Sendable, Equatable {
     package var ciphertextBytes = 256_000
     package var chatsPerResume = 1_000
     package var membersPerChat = 10_000
+    package var membersPerRequest = 500
     package var typingMembers = 200
     package var historyPage = 100
 
@@ -206,6 +207,9 @@ package struct Limits: Sendable, Equatable {
             e(
                 "members", \.membersPerChat, "members a chat", 2...1_000_000,
                 "A group, not a broadcast channel."),
+            e(
+                "membersPerRequest", \.membersPerRequest, "members", 2...1_000,
+                "Each is a row of one transaction that everybody else waits for."),
             e(
                 "typingMembers", \.typingMembers, "members", 2...10_000,
                 "In a large group typing is noise that costs one send a member."),

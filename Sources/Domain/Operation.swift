@@ -30,6 +30,25 @@ package enum Operation: Sendable {
         }
     }
 
+    /// Rows that it writes, roughly: a batch of the lane holds so many.
+    package var rows: Int {
+        switch self {
+        case .createConversation(let create): 1 + create.members.count
+        case .changeMembership(let change): 1 + 2 * change.users.count
+        default: 1
+        }
+    }
+
+    /// What its answer may hold, in bytes: a batch of the lane keeps all answers until it commits.
+    package var largestAnswerBytes: Int {
+        switch self {
+        case .readLogs(let read): read.maximumBytes
+        case .readHistory(let read): read.maximumBytes
+        case .readRange(let read): read.maximumBytes
+        default: 0
+        }
+    }
+
     /// What it costs in the lane's queue, roughly, in bytes.
     package var approximateBytes: Int {
         switch self {
@@ -248,18 +267,23 @@ package struct LogPage: Hashable, Sendable {
 }
 
 /// One page of history for the HTTP API: for present members only.
+/// At most `limit` entries and `maximumBytes`, but at least one where there is one.
 /// Outcome: `.history(LogPage)`, or `.refused(.notFound)`.
 package struct ReadHistory: Sendable {
     package var chat: ChatID
     package var user: UserID
     package var after: Seq
     package var limit: Int
+    package var maximumBytes: Int
 
-    package init(chat: ChatID, user: UserID, after: Seq, limit: Int) {
+    package init(
+        chat: ChatID, user: UserID, after: Seq, limit: Int, maximumBytes: Int = 1_000_000
+    ) {
         self.chat = chat
         self.user = user
         self.after = after
         self.limit = limit
+        self.maximumBytes = maximumBytes
     }
 }
 
@@ -269,11 +293,16 @@ package struct ReadRange: Sendable {
     package var chat: ChatID
     package var after: Seq
     package var maximumEntries: Int
+    /// At least one entry is given where there is one.
+    package var maximumBytes: Int
 
-    package init(chat: ChatID, after: Seq, maximumEntries: Int) {
+    package init(
+        chat: ChatID, after: Seq, maximumEntries: Int, maximumBytes: Int = 1_000_000
+    ) {
         self.chat = chat
         self.after = after
         self.maximumEntries = maximumEntries
+        self.maximumBytes = maximumBytes
     }
 }
 

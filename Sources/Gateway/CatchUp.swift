@@ -44,7 +44,10 @@ final class CatchUp {
     /// Waits for the outbox to drain.
     var isPaused = false
     var hasStarted = false
-    var hasReplayed = false
+    /// The client was told that it worked: after that a failure cannot be an answer any more.
+    var hasAcknowledged = false
+    /// The places in `chats` of which a page is being read, in the order asked.
+    var reading: [Int] = []
 
     init(kind: Kind, chats: [Chat]) {
         self.kind = kind
@@ -55,4 +58,6 @@ final class CatchUp {
     static let pageEntries = 256
     static let pageBytes = 256_000
     static let maximumQueued = 64
+    /// Chats of one read; the others of a long resume follow.
+    static let chatsPerRead = 64
 }

@@ -21,6 +21,14 @@ package struct CommitLane {
         case failing(StoreFailure)
     }
 
+    /// Rows of one batch: a chat of hundreds of members is one operation, and holds up no more than
+    /// a full batch of messages does.
+    static let batchRows = 1_024
+    /// Bytes that the reads of one batch may bring back.
+    static let batchAnswerBytes = 16_000_000
+    /// Between two attempts to find out what became of a batch.
+    static let retryMs = 100
+
     private let limits: Limits
     private var waiting: [LaneItem] = []
     private var waitingStart = 0
@@ -29,6 +37,8 @@ package struct CommitLane {
     private var attempt = 0
     private var submittedAt = Instant.start
     private var isSubmitted = false
+    /// Not before then is an unresolved batch submitted again.
+    package private(set) var retryAt: Instant?
     /// Those who wait for the batch in flight have been told that its fate is unknown.
     private var hasGivenUp = false
     package private(set) var health: Health = .working
@@ -55,6 +65,8 @@ package struct CommitLane {
     /// The batch to submit now; nil while one is with the store, or where there is nothing to do.
     package mutating func nextBatch(now: Instant) -> Batch? {
         guard !isSubmitted else { return nil }
+        if let retryAt, now < retryAt { return nil }
+        retryAt = nil
         if inFlight.isEmpty {
             guard queuedOperations > 0 else { return nil }
             fill()
@@ -69,11 +81,21 @@ package struct CommitLane {
 
     private mutating func fill() {
         var bytes = 0
+        var rows = 0
+        var answers = 0
         var end = waitingStart
         while end < waiting.count, end - waitingStart < limits.batchOperations {
-            let size = waiting[end].operation.approximateBytes
-            if end > waitingStart, bytes + size > limits.batchBytes { break }
+            let operation = waiting[end].operation
+            let size = operation.approximateBytes
+            if end > waitingStart,
+                bytes + size > limits.batchBytes || rows + operation.rows > Self.batchRows
+                    || answers + operation.largestAnswerBytes > Self.batchAnswerBytes
+            {
+                break
+            }
             bytes += size
+            rows += operation.rows
+            answers += operation.largestAnswerBytes
             end += 1
         }
         inFlight = Array(waiting[waitingStart..<end])
@@ -103,9 +125,10 @@ package struct CommitLane {
             return answerAll { .outcome(outcomes[$0]) }
         case .notStored(let failure):
             health = .failing(failure)
-            return answerAll { _ in .notStored }
+            return refuseWrites()
         case .unknown(let failure):
             health = .failing(failure)
+            retryAt = now.advanced(byMilliseconds: Self.retryMs)
             var answers = refuseWaiting()
             if !hasGivenUp, now.milliseconds(since: submittedAt) >= limits.unknownCommitMs {
                 // The batch stays: its entries may be in the log, and then the chats must hear of
@@ -131,6 +154,21 @@ package struct CommitLane {
         waiting.removeAll(keepingCapacity: false)
         waitingStart = 0
         waitingBytes = 0
+        return refused
+    }
+
+    /// A store that cannot write may still read: reads that shared a batch with writes get a try of their
+    /// own.
+    private mutating func refuseWrites() -> [(shard: Int, answer: LaneAnswer)] {
+        let reads = inFlight.filter { !$0.operation.isWrite }
+        guard !reads.isEmpty, reads.count < inFlight.count else {
+            return answerAll { _ in .notStored }
+        }
+        let refused = inFlight.filter { $0.operation.isWrite }.map {
+            (shard: $0.shard, answer: LaneAnswer(ticket: $0.ticket, result: .notStored))
+        }
+        inFlight = reads
+        attempt = 0
         return refused
     }
 

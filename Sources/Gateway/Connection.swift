@@ -51,6 +51,8 @@ package final class Connection {
     // Output
     package var outbox = Outbox()
     var isDirty = false
+    /// The socket took less than it was offered: the peer is not reading as fast as we write.
+    var isBlocked = false
     var hasHalfClosed = false
 
     // Who and what

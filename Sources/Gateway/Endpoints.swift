@@ -146,6 +146,7 @@ extension GatewayShard {
                 throw CommandError(
                     .validationError, "a direct chat has exactly one other member")
             }
+            try checkCount(members)
             guard members.count <= limits.membersPerChat else {
                 throw CommandError(Refusal.tooManyMembers)
             }
@@ -192,6 +193,7 @@ extension GatewayShard {
         do throws(CommandError) {
             let root = try parse(body)
             let users = try users("userIds", of: root, body, isRequired: true)
+            try checkCount(users)
             changeMembers(connection, request, actor, chat, .added, users)
         } catch {
             answer(connection, request, error)
@@ -253,6 +255,14 @@ extension GatewayShard {
         case .absent: standard
         case .malformed: nil
         case .value(let text): Int(text).flatMap { range.contains($0) ? $0 : nil }
+        }
+    }
+
+    private func checkCount(_ users: [UserID]) throws(CommandError) {
+        guard users.count <= limits.membersPerRequest else {
+            throw CommandError(
+                .validationError,
+                "at most \(limits.membersPerRequest) members at once; add the others in parts")
         }
     }
 

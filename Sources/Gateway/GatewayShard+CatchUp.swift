@@ -29,9 +29,7 @@ extension GatewayShard {
 
     /// The user has been brought into a chat: a legacy connection follows it at once.
     func broughtIn(_ connection: Connection, to chat: ChatID, since: Seq) {
-        guard let session = connection.session,
-            followedTopic(.chat(chat), by: connection) == nil
-        else { return }
+        guard let session = connection.session else { return }
         enqueue(
             CatchUp(kind: .broughtIn, chats: [CatchUp.Chat(id: chat, since: since)]), connection,
             session)
@@ -142,6 +140,7 @@ extension GatewayShard {
             finish(job, connection, session)
             return
         }
+        job.hasAcknowledged = true
         advance(job, connection, session)
     }
 
@@ -156,10 +155,11 @@ extension GatewayShard {
         chat.memberCount = open.memberCount
         var known = chat.since
         // Joined already: go on from what it has been given, without a hole.
-        if let topic = chat.topic, let delivered = unsubscribe(connection, from: topic),
-            known == nil
-        {
-            known = delivered
+        if let topic = chat.topic, let delivered = unsubscribe(connection, from: topic) {
+            switch job.kind {
+            case .broughtIn: known = max(known ?? 0, delivered)
+            case .join, .resume, .followAll, .leave: known = known ?? delivered
+            }
         }
         switch open.access {
         case .member:
@@ -239,8 +239,10 @@ extension GatewayShard {
     /// Reads the next page, or ends where nothing is missing.
     private func advance(_ job: CatchUp, _ connection: Connection, _ session: Session) {
         takeFromRecent(job, connection)
-        let behind = job.chats.filter { !$0.isComplete }
-        guard !behind.isEmpty else {
+        job.reading = Array(
+            job.chats.indices.lazy.filter { !job.chats[$0].isComplete }
+                .prefix(CatchUp.chatsPerRead))
+        guard !job.reading.isEmpty else {
             goLive(job, connection, session)
             return
         }
@@ -252,8 +254,12 @@ extension GatewayShard {
             .readLogs(
                 ReadLogs(
                     user: session.actor.user,
-                    chats: behind.map { ReadLogs.From(chat: $0.id, after: $0.sentThrough) },
-                    maximumEntries: CatchUp.pageEntries, maximumBytes: CatchUp.pageBytes)),
+                    chats: job.reading.map {
+                        ReadLogs.From(chat: job.chats[$0].id, after: job.chats[$0].sentThrough)
+                    },
+                    maximumEntries: CatchUp.pageEntries,
+                    // With the quarter that may wait already, a page leaves half of the outbox.
+                    maximumBytes: min(CatchUp.pageBytes, limits.outboxBytes / 4))),
             .catchUpRead(connection.key))
     }
 
@@ -272,11 +278,10 @@ extension GatewayShard {
             finishFailed(job, connection, session)
             return
         }
-        for page in pages {
-            guard let index = job.chats.firstIndex(where: { $0.id == page.chat && !$0.isComplete })
-            else { continue }
+        for (index, page) in zip(job.reading, pages) {
+            invariant(
+                page.chat == job.chats[index].id, "a page of \(page.chat) where another was asked")
             for entry in page.entries where entry.seq > job.chats[index].sentThrough {
-                job.hasReplayed = true
                 counters[.replayedEntries] += 1
                 send(connection, EventEncoder.entry(entry))
                 // A reader that cannot take the replay is closed like any other slow one.
@@ -362,12 +367,12 @@ extension GatewayShard {
     /// told that it must ask again.
     private func finishFailed(_ job: CatchUp, _ connection: Connection, _ session: Session) {
         switch job.kind {
-        case .join(let id) where !job.hasReplayed:
+        case .join(let id) where !job.hasAcknowledged:
             reply(connection, id, .join, .refused(.storeUnavailable))
-        case .resume(let id) where !job.hasReplayed:
+        case .resume(let id) where !job.hasAcknowledged:
             reply(connection, id, .resume, .refused(.storeUnavailable))
         case .join, .resume, .followAll, .broughtIn, .leave:
-            // Part of it was told already, or the client never asked: it has to start again.
+            // It was told that it worked, or never asked: it has to start again.
             disconnect(connection, .commitUnknown)
         }
         finish(job, connection, session)

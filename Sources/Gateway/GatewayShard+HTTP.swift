@@ -83,6 +83,7 @@ extension GatewayShard {
             let head = requestParser.head
             let total = length + (head.contentLength ?? 0)
             guard rest.count >= total else {
+                if refusesEarly(connection, head, rest.extracting(0..<length)) { return nil }
                 connection.needed = total
                 connection.scanned = 0
                 setDeadline(connection, inMs: limits.messageTimeoutMs)
@@ -103,6 +104,26 @@ extension GatewayShard {
         }
     }
 
+    /// A body that would be refused anyway is not waited for, and takes no memory: wrong path, nobody's
+    /// token. The answer comes at once, and the connection ends, because the body may follow.
+    private func refusesEarly(
+        _ connection: Connection, _ head: RequestHead, _ bytes: Span<UInt8>
+    ) -> Bool {
+        if takesBody(head, bytes) { return false }
+        let nothing: [UInt8] = []
+        handle(connection, head, bytes, body: nothing.span, keepsAlive: false)
+        return true
+    }
+
+    private func takesBody(_ head: RequestHead, _ bytes: Span<UInt8>) -> Bool {
+        guard head.method == .post, let token = Credentials.bearer(head, bytes),
+            let path = HTTPRequest(head: head, bytes: bytes).path,
+            path.starts(with: ["api", "v1", "chats"]),
+            case .valid = verifier.verify(token, nowMilliseconds: now.wall.milliseconds)
+        else { return false }
+        return true
+    }
+
     /// A request took too long to arrive.
     func answerTimeout(_ connection: Connection) {
         append(to: connection) { output in
@@ -116,10 +137,12 @@ extension GatewayShard {
     // MARK: Requests
 
     private func handle(
-        _ connection: Connection, _ head: RequestHead, _ bytes: Span<UInt8>, body: Span<UInt8>
+        _ connection: Connection, _ head: RequestHead, _ bytes: Span<UInt8>, body: Span<UInt8>,
+        keepsAlive: Bool = true
     ) {
         counters[.httpRequests] += 1
         var request = HTTPRequest(head: head, bytes: bytes)
+        if !keepsAlive { request.keepsAlive = false }
         request.began = connection.httpBegan
         if !configuration.forwardedFor.trusted.isEmpty {
             connection.address = configuration.forwardedFor.client(
@@ -410,6 +433,7 @@ extension GatewayShard {
             let body = write(&output, response)
             response.end(body: body.span, isHead: request.isHead, into: &output)
         }
+        closeIfTooSlow(connection)
         let wasAnswering = connection.isAnswering
         connection.isAnswering = false
         guard connection.phase == .http else { return }

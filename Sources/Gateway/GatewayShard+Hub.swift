@@ -214,8 +214,9 @@ extension GatewayShard {
 
     // MARK: Fan-out
 
-    /// Members that one step serves, over all topics.
+    /// Members that one step serves, over all topics; and of one topic before the next has its turn.
     static let fanOutStepMembers = 2_000
+    static let fanOutTurnMembers = 500
 
     func accept(_ delivery: Delivery) {
         guard let index = topicIndices[delivery.channel], let topic = topics[Int(index)],
@@ -249,6 +250,10 @@ extension GatewayShard {
                 deliver(delivery, to: connection)
             }
             unsubscribe(connection, from: topic)
+            // The news that they are back may have overtaken this one on its way from another shard.
+            if connection.dialect.isLegacy, case .chat(let chat) = topic.channel {
+                broughtIn(connection, to: chat, since: topic.applied)
+            }
         }
         releaseIfUnused(topic)
     }
@@ -267,14 +272,13 @@ extension GatewayShard {
                 pendingFanOutBytes -= topic.pendingBytes
                 topic.beginPass(instance: configuration.instance)
             }
-            budget -= servePass(of: topic, budget: budget)
-            guard let pass = topic.pass, pass.position >= topic.members.count else { continue }
-            topic.pass = nil
+            budget -= max(1, servePass(of: topic, budget: min(budget, Self.fanOutTurnMembers)))
             fanOutStart += 1
-            if topic.pending.isEmpty {
+            if let pass = topic.pass, pass.position >= topic.members.count { topic.pass = nil }
+            if topic.pass == nil, topic.pending.isEmpty {
                 topic.isQueued = false
             } else {
-                // Behind the others: fair.
+                // Behind the others: a large channel holds up nobody.
                 fanOutQueue.append(index)
             }
         }

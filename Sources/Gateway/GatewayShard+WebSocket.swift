@@ -7,6 +7,10 @@ import Wire
 
 /// Frames in, frames out: RFC 6455 as the gateway keeps it. What a text means is in +Commands.
 extension GatewayShard {
+    /// Before anybody has said who they are: a token is at most 8 KiB.
+    static let unknownPeerLimits = MessageLimits(
+        frameBytes: 16_384, messageBytes: 16_384, fragments: 8)
+
     // MARK: In
 
     func receiveFrames(
@@ -14,7 +18,9 @@ extension GatewayShard {
     ) {
         var offset = start
         while true {
-            let item = connection.decoder.next(in: &bytes, at: &offset, limits: messageLimits)
+            let limits =
+                connection.phase == .unauthenticated ? Self.unknownPeerLimits : messageLimits
+            let item = connection.decoder.next(in: &bytes, at: &offset, limits: limits)
             if case .needMore = item { break }
             receive(item, connection, &bytes)
             // What was received may have ended the connection.
@@ -182,15 +188,21 @@ extension GatewayShard {
         closeIfTooSlow(connection)
     }
 
-    /// A reader whose outbox is full is told so behind what already waits, and has the closing time
-    /// to read it: cutting the stream inside a frame would hide the reason. Where all outboxes
-    /// together are over their bound there is no room for that courtesy.
+    /// Judged by what a full socket leaves: a reader that keeps up may be given more at once than its
+    /// outbox holds, up to one batch of the lane more.
+    ///
+    /// Whoever is too slow is told so behind what already waits, and has the closing time to read it:
+    /// cutting the stream inside a frame would hide the reason. Where all outboxes together are over
+    /// their bound there is no room for that courtesy.
     func closeIfTooSlow(_ connection: Connection) {
-        guard connection.outbox.count > Self.smallOutbox else { return }
+        let count = connection.outbox.count
+        guard count > Self.smallOutbox else { return }
         if counters[.outboxBytes] > limits.totalOutboxBytes / shardCount {
             counters[.slowConsumersClosed] += 1
             close(connection)
-        } else if connection.outbox.count > limits.outboxBytes {
+        } else if count > limits.outboxBytes,
+            connection.isBlocked || count > limits.outboxBytes + limits.batchBytes
+        {
             disconnect(connection, .slowConsumer)
         }
     }

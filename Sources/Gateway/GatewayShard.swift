@@ -171,7 +171,7 @@ package final class GatewayShard {
 
     package var hasUrgentWork: Bool {
         fanOutStart < fanOutQueue.count || !resumable.isEmpty || !ownMail.isEmpty
-            || !dirty.isEmpty
+            || !dirty.isEmpty || output.deliveries.contains { !$0.isEmpty }
     }
 
     /// False while so much waits to be fanned out that reading more would only add to it.
@@ -196,7 +196,11 @@ package final class GatewayShard {
             guard let connection = connection(key) else { continue }
             connection.isDirty = false
             if !connection.outbox.isEmpty {
-                let written = unsafe connection.outbox.withPending { unsafe write(key, $0) }
+                var offered = 0
+                let written = unsafe connection.outbox.withPending { chunks in
+                    for index in 0..<chunks.count { unsafe offered += chunks[index].count }
+                    return unsafe write(key, chunks)
+                }
                 counters[.flushes] += 1
                 guard written >= 0 else {
                     close(connection)
@@ -205,6 +209,14 @@ package final class GatewayShard {
                 counters[.bytesSent] += written
                 counters[.outboxBytes] -= written
                 connection.outbox.consume(written, returningTo: &pool)
+                connection.isBlocked = written < offered
+                if !connection.outbox.isEmpty {
+                    // One write takes so many chunks; the rest goes in the next tick, unless the
+                    // socket is full and says when it is not.
+                    if !connection.isBlocked { markDirty(connection) }
+                    closeIfTooSlow(connection)
+                    guard connections[Int(key.slot)] === connection else { continue }
+                }
             }
             flushed(connection)
         }

@@ -133,8 +133,8 @@ package struct HomeDirectory {
         guard var home = homes.removeValue(forKey: channel) else { return }
         defer { homes[channel] = home }
         home.isReading = false
-        // With the bug of no hold-back entries may have been passed on already.
-        let applied = max(head, home.applied ?? 0)
+        // A second answer (the channel was let go and followed again meanwhile) says nothing new.
+        let applied = home.applied ?? head
         home.applied = applied
         for (shard, ticket) in home.waiting {
             home.watchers.append(shard)
@@ -165,7 +165,8 @@ package struct HomeDirectory {
             pass(publication, entry, in: &home, &effects)
         }
         passHeld(in: &home, &effects)
-        if entries.count >= Self.repairPage, !home.isReading {
+        // A page may end before the log does, and more may have been dropped than is held.
+        if !entries.isEmpty {
             home.isReading = true
             effects.append(.readRange(chat, after: home.applied ?? 0))
             return
@@ -228,6 +229,8 @@ package struct HomeDirectory {
     }
 
     private func hold(_ publication: Publication, _ seq: Seq, in home: inout Home) {
+        // What is dropped here is read from the store behind what is held: a repair goes on until
+        // the store has no more.
         guard home.held.count < Self.maximumHeld else { return }
         home.held[seq] = publication
     }

@@ -20,7 +20,7 @@ extension SystemError {
 /// A listening TCP socket. Each shard has its own on the same port (SO_REUSEPORT), and the kernel
 /// spreads the connections.
 package struct Listener: ~Copyable {
-    package let descriptor: Int32
+    package private(set) var descriptor: Int32
     package let port: UInt16
 
     /// - Parameters:
@@ -44,7 +44,13 @@ package struct Listener: ~Copyable {
         return descriptor
     }
 
-    deinit { _ = martlet_close(descriptor) }
+    /// Stops listening; also a poller hears nothing more of it.
+    package mutating func close() {
+        if descriptor >= 0 { _ = martlet_close(descriptor) }
+        descriptor = -1
+    }
+
+    deinit { if descriptor >= 0 { _ = martlet_close(descriptor) } }
 
     /// Whether nobody else listens there. SO_REUSEPORT alone would share the port with a second
     /// server of the same user, and each would get half of the clients.
@@ -124,6 +130,9 @@ package enum Socket {
 package enum System {
     /// Raises the soft limit of open files to the hard one. Returns it.
     package static func raiseFileLimit() -> Int { Int(martlet_raise_file_limit()) }
+
+    /// Ends the process at once: a node that has lost a thread must not look alive.
+    package static func die() -> Never { _exit(70) }
 
     package static func pause(milliseconds: UInt32) { _ = usleep(milliseconds * 1_000) }
 }

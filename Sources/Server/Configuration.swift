@@ -86,17 +86,27 @@ package struct ConfigurationSources: Sendable {
         "MARTLET_WERROR",
     ]
 
+    /// A Kubernetes service called martlet puts these into every container of its namespace, and
+    /// `MARTLET_PORT=tcp://…` with them.
+    private static func isFromKubernetes(_ name: String) -> Bool {
+        name.hasPrefix("MARTLET_SERVICE_") || name.hasPrefix("MARTLET_PORT_")
+    }
+
     func values() throws(ConfigurationError) -> [ConfigurationKey: [String]] {
         var values = try fileValues()
         let known = Set(ConfigurationKey.allCases.flatMap(\.environmentNames))
         for name in environmentNames
-        where !known.contains(name) && !Self.otherEnvironmentNames.contains(name) {
+        where !known.contains(name) && !Self.otherEnvironmentNames.contains(name)
+            && !Self.isFromKubernetes(name)
+        {
             throw ConfigurationError(
                 "unknown environment variable \(name); `martlet serve --help` lists the keys")
         }
         for key in ConfigurationKey.allCases {
             for name in key.environmentNames {
-                guard let value = environment(name), !value.isEmpty else { continue }
+                guard let value = environment(name), !value.isEmpty,
+                    !(key == .port && value.hasPrefix("tcp://"))
+                else { continue }
                 values[key] =
                     key.isRepeatable && key != .jwtSecret
                     ? value.split(separator: ",").map { Self.trimmed($0) } : [value]

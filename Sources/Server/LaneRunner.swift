@@ -47,8 +47,6 @@ final class LaneRunner {
             while !links.isAnyShardOverfull, let batch = lane.nextBatch(now: clock.now().instant) {
                 commit(batch)
                 takeMail()
-                // Between two attempts to find out a commit's fate there is a pause.
-                if lane.isResolving { break }
             }
             status.lane.queued.store(lane.queuedOperations, ordering: .relaxed)
         }
@@ -56,7 +54,10 @@ final class LaneRunner {
 
     private var timeout: Int32? {
         if links.isAnyShardOverfull { return 1 }
-        if lane.isResolving { return 100 }
+        if let retryAt = lane.retryAt {
+            let wait = retryAt.nanoseconds(since: clock.now().instant)
+            return Int32(clamping: (wait + 999_999) / 1_000_000)
+        }
         if case .failing = lane.health, lane.isIdle { return 1_000 }
         if isStopping { return 50 }
         return lane.isIdle ? nil : 0

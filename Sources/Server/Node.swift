@@ -109,6 +109,7 @@ package final class Node {
                         .run()
                 } catch {
                     log.critical("the commit lane failed", metadata: ["error": "\(error)"])
+                    System.die()
                 }
                 store.close()
             }
@@ -143,6 +144,7 @@ package final class Node {
                 } catch {
                     links.log.critical(
                         "a shard failed", metadata: ["shard": "\(index)", "error": "\(error)"])
+                    System.die()
                 }
             }
         } catch {

@@ -16,7 +16,7 @@ import Reactor
     private let gateway: GatewayShard
     private let limits: Limits
     private let links: ShardLinks
-    private let listener: Listener
+    private var listener: Listener
     private let clock = SystemClock()
     private var poller: Poller
     private var events: [PollEvent] = []
@@ -77,9 +77,9 @@ import Reactor
     }
 
     private func timeout() -> Int32? {
-        guard let deadline = gateway.nextDeadline() else { return nil }
-        let now = clock.now().instant
-        let wait = deadline.nanoseconds(since: now)
+        let due = [gateway.nextDeadline(), listenerRests, drainDeadline].compactMap { $0 }
+        guard let deadline = due.min() else { return nil }
+        let wait = deadline.nanoseconds(since: clock.now().instant)
         // Rounded up: a wake-up before the deadline would find nothing due.
         return Int32(clamping: (wait + 999_999) / 1_000_000)
     }
@@ -92,7 +92,9 @@ import Reactor
         for mail in mailbox.takeAll() {
             if case .drain = mail {
                 drainDeadline = now.instant.advanced(byMilliseconds: 10_000)
-                poller.remove(listener.descriptor)
+                // Closed, not only left alone: who comes now is refused by the kernel, and goes to
+                // another instance.
+                listener.close()
                 listenerRests = nil
             }
             bytes += mail.approximateBytes
@@ -182,8 +184,7 @@ import Reactor
                 gateway.failed(key)
             } else {
                 sockets[Int(key.slot)].hasEnded = true
-                setInterest(key)
-                gateway.peerEnded(key)
+                if setInterest(key) { gateway.peerEnded(key) } else { gateway.failed(key) }
             }
         case .failed:
             gateway.failed(key)
@@ -198,7 +199,9 @@ import Reactor
             links.bus.publish(output.publications, from: index)
         }
         for (shard, mail) in output.mail { links.post(mail, to: shard) }
-        for key in output.halfClosed { Socket.shutdownSend(sockets[Int(key.slot)].descriptor) }
+        for key in output.halfClosed where sockets[Int(key.slot)].key == key {
+            Socket.shutdownSend(sockets[Int(key.slot)].descriptor)
+        }
         for key in output.closed {
             let state = sockets[Int(key.slot)]
             guard state.key == key else { continue }
@@ -218,19 +221,21 @@ import Reactor
         let isBlocked = written < offered
         if isBlocked != sockets[slot].wantsWrite {
             sockets[slot].wantsWrite = isBlocked
-            setInterest(key)
+            if !setInterest(key) { return -1 }
         }
         return written
     }
 
-    private func setInterest(_ key: ConnectionKey) {
+    /// False where the kernel refuses: then nothing would be heard of the socket any more.
+    private func setInterest(_ key: ConnectionKey) -> Bool {
         let state = sockets[Int(key.slot)]
         do throws(SystemError) {
             try poller.setInterest(
                 state.descriptor, PollTag(bits: key.packed), reads: !state.hasEnded,
                 writes: state.wantsWrite)
+            return true
         } catch {
-            gateway.failed(key)
+            return false
         }
     }
 }

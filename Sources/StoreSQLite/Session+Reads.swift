@@ -148,7 +148,7 @@ extension Session {
         guard let view = try view(read.chat, read.user), view.isPresent else {
             return .refused(.notFound)
         }
-        var budget = ReadBudget(entries: read.limit, bytes: .max)
+        var budget = ReadBudget(entries: read.limit, bytes: read.maximumBytes)
         return .history(try page(view, read.chat, after: read.after, &budget))
     }
 
@@ -180,10 +180,12 @@ extension Session {
     func readRange(_ read: ReadRange) throws(SQLError) -> Outcome {
         guard let chat = try chat(read.chat) else { return .range([]) }
         var found: [LogEntry] = []
+        var budget = ReadBudget(entries: read.maximumEntries, bytes: read.maximumBytes)
         try entries(
             read.chat, chat.key, after: max(0, read.after), through: chat.lastSeq,
             limit: max(0, read.maximumEntries)
         ) { entry in
+            guard budget.takes(entry) else { return false }
             found.append(entry)
             return true
         }

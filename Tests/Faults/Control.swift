@@ -19,6 +19,7 @@ final class Control: Sendable {
     let unknown = Atomic<Int>(0)
     /// When the first message was stored since `beginRound`; 0 before.
     private let firstStored = Atomic<UInt64>(0)
+    private let roundBegan = Atomic<UInt64>(0)
     private let collected = Mutex<[ClientRecord]>([])
 
     init(server: TestServer, chats: [String], rate: Int) {
@@ -56,11 +57,18 @@ final class Control: Sendable {
             unknown: unknown.load(ordering: .relaxed))
     }
 
-    func beginRound() { firstStored.store(0, ordering: .relaxed) }
+    func beginRound() {
+        firstStored.store(0, ordering: .relaxed)
+        roundBegan.store(MonotonicClock.now().nanoseconds, ordering: .relaxed)
+    }
 
-    func noteStored() {
+    /// - Parameter connectedAt: when the connection was made that the ack came by. Acks of the killed
+    ///   server may still be on their way when a round begins.
+    func noteStored(connectedAt: Instant) {
         stored.wrappingAdd(1, ordering: .relaxed)
-        guard firstStored.load(ordering: .relaxed) == 0 else { return }
+        guard firstStored.load(ordering: .relaxed) == 0,
+            connectedAt.nanoseconds > roundBegan.load(ordering: .relaxed)
+        else { return }
         firstStored.store(MonotonicClock.now().nanoseconds, ordering: .relaxed)
     }
 

@@ -3,7 +3,6 @@ import Client
 import Glibc
 import ServerSupport
 import Synchronization
-import WebSocket
 
 /// One client on its own thread: it keeps connected, resumes with its own cursors after each loss,
 /// and writes down everything that it sends and hears. Writers send as well; see `Outgoing`.
@@ -18,6 +17,7 @@ final class FaultClient {
     private var record: ClientRecord
     private var reader = ServerEventReader()
     private var connection = 0
+    private var connectedAt = Instant.start
     private var lastID: Int64 = 0
     private var unacknowledged = 0
     private var random = SystemRandomNumberGenerator()
@@ -48,6 +48,7 @@ final class FaultClient {
                 let client = try PlainClient(
                     connecting: control.server.url.socket, token: token, timeoutMs: 3_000)
                 connection += 1
+                connectedAt = MonotonicClock.now()
                 lost(reason: try serve(client))
                 client.abort()
             } catch {
@@ -155,7 +156,7 @@ final class FaultClient {
         if let seq = ack.seq, let message = ack.messageID {
             record.invocations[sent.invocation].outcome = .stored(seq: seq, id: message)
             note(seq, in: sent.chat)
-            control.noteStored()
+            control.noteStored(connectedAt: connectedAt)
         } else {
             let code = ack.problem?.code ?? "no code"
             record.invocations[sent.invocation].outcome = .refused(code: code)

@@ -23,11 +23,31 @@ enum Planted: String, CaseIterable {
     case gap
     /// A message stored twice.
     case doubled
+    /// A resent message that was acked under two seqs.
+    case secondAck
+    /// An event that the protocol does not have.
+    case noise
     /// The store's: after a kill it gets the files of the kill before, as one would that did not
     /// write what it said it wrote.
     case rollback
 
     static let records = allCases.filter { $0 != .rollback }
+
+    /// The check that must find it, by the beginning of its name; others may as well.
+    var finder: String {
+        switch self {
+        case .falseAck, .wrongSeq, .rollback: "P1 every acked message"
+        case .falseRefusal: "P5 "
+        case .forgottenSend: "Nothing is in the log"
+        case .swappedSends: "P3 one connection's"
+        case .lostDelivery, .changedContent: "P2 "
+        case .repeatedDelivery: "P3 each device"
+        case .gap: "P3 the seqs"
+        case .doubled: "P4 no message"
+        case .secondAck: "P4 a resent message"
+        case .noise: "No client heard"
+        }
+    }
 
     /// Tells the lie. False where the evidence has nothing to tell it about.
     func apply(to evidence: inout Evidence) -> Bool {
@@ -65,6 +85,11 @@ enum Planted: String, CaseIterable {
             entry.seq = Int64(count) + 1
             evidence.logs[0]?.append(entry)
             return true
+        case .secondAck: return ackTwice(&evidence)
+        case .noise:
+            guard !evidence.clients.isEmpty else { return false }
+            evidence.clients[0].complaints.append("planted")
+            return true
         case .rollback: return false
         }
     }
@@ -97,6 +122,20 @@ enum Planted: String, CaseIterable {
             else { continue }
             evidence.clients[client].invocations.removeAll { $0.message == found.message }
             return true
+        }
+        return false
+    }
+
+    private func ackTwice(_ evidence: inout Evidence) -> Bool {
+        for client in evidence.clients.indices {
+            let all = evidence.clients[client].invocations
+            for index in all.indices {
+                guard case .stored(let seq, let id) = all[index].outcome,
+                    let other = all[..<index].firstIndex(where: { $0.message == all[index].message })
+                else { continue }
+                evidence.clients[client].invocations[other].outcome = .stored(seq: seq + 1, id: id)
+                return true
+            }
         }
         return false
     }

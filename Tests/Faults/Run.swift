@@ -28,7 +28,7 @@ final class Run {
     private var slowestMs = 0
 
     /// Starts the server, and makes the chats.
-    init(_ settings: Settings) throws {
+    private init(_ settings: Settings) throws {
         self.settings = settings
         // Rates that bursts run into, so that there are refusals to check.
         var options = TestServer.Options(
@@ -58,7 +58,14 @@ final class Run {
             + (0..<listeners).map { "r" + padded($0, 2) }
     }
 
-    func run() throws -> Outcome {
+    /// The whole run. The server is gone afterwards.
+    static func outcome(_ settings: Settings) throws -> Outcome {
+        let run = try Run(settings)
+        defer { run.server.end() }
+        return try run.run()
+    }
+
+    private func run() throws -> Outcome {
         makeClients()
         let threads = Crew(clients)
         try killAgainAndAgain()

@@ -250,6 +250,14 @@ final class TestNode {
         return true
     }
 
+    /// Gives out the answer that waits, and holds back the next one.
+    func releaseOne() {
+        guard let result = held else { return }
+        held = nil
+        complete(result)
+        run()
+    }
+
     private func submit(_ batch: Batch) -> BatchResult {
         let failure = StoreFailure(.unavailable, "told to fail")
         switch fate(batch) {

@@ -112,6 +112,12 @@ package final class TestServer: Sendable {
         try process.wait(withinMs: 10_000)
     }
 
+    /// Kills it and removes its folder, for a program that ends without its owners letting go.
+    package func end() {
+        try? kill()
+        try? FileManager.default.removeItem(atPath: folder.path)
+    }
+
     /// The running process, or the last one.
     package var process: ChildProcess {
         guard let process = state.withLock({ $0.process }) else {

@@ -43,6 +43,7 @@ final class SimulatedClient {
     private var messages = 0
     private var requestID = 0
     private var requests: [Int: String] = [:]
+    private var answered: Set<Int> = []
     private var resumeID = 0
     private var ackPlaces: [ChatID: (request: Int, seq: Seq)] = [:]
 
@@ -117,7 +118,7 @@ final class SimulatedClient {
     private func watch() {
         world.scheduler.after(microseconds: 500_000) { [unowned self] in
             if phase == .away { connect() }
-            if phase == .ready, !refused.isEmpty, !isResuming {
+            if phase == .ready, !isLegacy, !refused.isEmpty, !isResuming {
                 resume(refused.sorted { $0.text < $1.text })
             }
             if phase == .ready {
@@ -147,6 +148,7 @@ final class SimulatedClient {
         phase = .away
         isResuming = false
         requests = [:]
+        answered = []
         ackPlaces = [:]
         receipts = [:]
         if isLegacy { last = [:] }
@@ -221,7 +223,8 @@ final class SimulatedClient {
         guard link === self.link else { return }
         if let handshake {
             inbound += bytes
-            switch handshake.check(inbound.span) {
+            let gathered = inbound
+            switch handshake.check(gathered.span) {
             case .needMore: return
             case .accepted(let length, _, _):
                 let rest = Array(inbound[length...])
@@ -237,13 +240,20 @@ final class SimulatedClient {
         readFrames(bytes)
     }
 
+    /// Apart, so that the span's life ends before anything else touches the buffer.
+    private static func next(
+        _ decoder: inout MessageDecoder, _ bytes: inout [UInt8], _ offset: inout Int
+    ) -> DecodedItem {
+        var span = bytes.mutableSpan
+        return decoder.next(in: &span, at: &offset, limits: MessageLimits())
+    }
+
     private func readFrames(_ bytes: [UInt8]) {
         var bytes = bytes
         var offset = 0
         let link = link
         while self.link === link {
-            var span = bytes.mutableSpan
-            switch decoder.next(in: &span, at: &offset, limits: MessageLimits()) {
+            switch Self.next(&decoder, &bytes, &offset) {
             case .needMore: return
             case .message(_, let payload): readText(payload.copy(from: bytes.span))
             case .close:
@@ -312,6 +322,9 @@ final class SimulatedClient {
     private func acked(_ root: JSONNode, _ payload: JSONNode, _ text: [UInt8]) {
         guard let id = integer("id", root, text).map(Int.init) else { return }
         let isOK = reader.member(payload, "ok", in: text.span).flatMap { reader.bool($0) } ?? false
+        if !answered.insert(id).inserted {
+            world.oracle.violate("P5", "\(device): request \(id) was answered twice")
+        }
         if id == resumeID {
             resumed(isOK, payload, text)
             return

@@ -6,6 +6,8 @@ final class SimulatedLink {
     var state = State.open
     let node: Int
     let shard: Int
+    /// Who reads what the server sends; nobody for the owner's requests.
+    weak var client: SimulatedClient?
     /// The gateway's key, once accepted.
     var key: UInt64?
     /// When the last piece in each direction arrives: pieces never overtake each other.

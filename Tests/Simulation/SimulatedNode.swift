@@ -273,11 +273,11 @@ final class SimulatedNode {
             world.scheduler.after(microseconds: random.within(10...500)) { [unowned self] in
                 guard isUp, self.incarnation == incarnation, survives() else { return }
                 answer(lane.complete(result, now: world.now.instant))
-                guard lane.isResolving else {
+                guard let retryAt = lane.retryAt else {
                     pump()
                     return
                 }
-                world.scheduler.after(microseconds: 100_000) { [unowned self] in
+                world.scheduler.at(retryAt.nanoseconds) { [unowned self] in
                     if self.incarnation == incarnation { pump() }
                 }
             }

@@ -104,6 +104,7 @@ package final class World {
             ("ann", "ann-1", false, [0, 1]), ("ann", "ann-2", false, [0, 1]),
             ("ben", "ben-1", false, [0, 1, 2]), ("cat", "cat-1", false, [0, 2]),
             ("guest", "guest-1", false, [0]), ("cat", "cat-old", true, [0, 2]),
+            ("guest", "guest-old", true, [0]),
         ]
         for (user, device, isLegacy, places) in people {
             clients.append(
@@ -275,14 +276,12 @@ package final class World {
 
     // MARK: The network
 
-    private var linkClients: [ObjectIdentifier: SimulatedClient] = [:]
-
     /// nil where nobody listens.
     func connect(client: SimulatedClient?) -> SimulatedLink? {
         guard let node, node.isUp else { return nil }
         let link = SimulatedLink(
             node: 0, shard: random.below(shardCount), incarnation: node.incarnation)
-        if let client { linkClients[ObjectIdentifier(link)] = client }
+        link.client = client
         node.give(.accept(link), to: link.shard, incarnation: link.incarnation)
         return link
     }
@@ -300,7 +299,7 @@ package final class World {
     }
 
     func serverSent(_ link: SimulatedLink, _ bytes: [UInt8]) {
-        guard link.state == .open, let client = linkClients[ObjectIdentifier(link)] else { return }
+        guard link.state == .open, let client = link.client else { return }
         for piece in cut(bytes) {
             let at = arrival(after: link.lastToClient)
             link.lastToClient = at
@@ -313,7 +312,7 @@ package final class World {
     /// The server closed, or died: the client learns of it behind the bytes that are still on the
     /// way.
     func serverGone(_ link: SimulatedLink) {
-        guard link.state == .open, let client = linkClients[ObjectIdentifier(link)] else { return }
+        guard link.state == .open, let client = link.client else { return }
         scheduler.at(arrival(after: link.lastToClient)) {
             guard link.state == .open else { return }
             link.state = .reset
@@ -322,7 +321,7 @@ package final class World {
     }
 
     func serverHalfClosed(_ link: SimulatedLink) {
-        guard link.state == .open, let client = linkClients[ObjectIdentifier(link)] else { return }
+        guard link.state == .open, let client = link.client else { return }
         scheduler.at(arrival(after: link.lastToClient)) { [unowned self] in
             guard link.state == .open else { return }
             link.state = .reset

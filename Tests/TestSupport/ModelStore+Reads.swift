@@ -45,21 +45,33 @@ extension ModelState {
     }
 
     private func readLogs(_ read: ReadLogs) -> [LogPage] {
-        var entriesLeft = max(1, read.maximumEntries)
-        var bytesLeft = read.maximumBytes
-        var isFirst = true
+        var budget = Budget(entries: read.maximumEntries, bytes: read.maximumBytes)
         return read.chats.map { from in
-            page(from.chat, read.user, after: from.after) { entry in
-                let size = entry.approximateBytes
-                guard isFirst || (entriesLeft > 0 && size <= bytesLeft) else {
-                    entriesLeft = 0
-                    return false
-                }
-                isFirst = false
-                entriesLeft -= 1
-                bytesLeft = max(0, bytesLeft - size)
-                return true
+            page(from.chat, read.user, after: from.after) { budget.takes($0) }
+        }
+    }
+
+    /// The first entry always; then as many as are left, until one is too large.
+    private struct Budget {
+        var entriesLeft: Int
+        var bytesLeft: Int
+        var isFirst = true
+
+        init(entries: Int, bytes: Int) {
+            entriesLeft = max(1, entries)
+            bytesLeft = bytes
+        }
+
+        mutating func takes(_ entry: LogEntry) -> Bool {
+            let size = entry.approximateBytes
+            guard isFirst || (entriesLeft > 0 && size <= bytesLeft) else {
+                entriesLeft = 0
+                return false
             }
+            isFirst = false
+            entriesLeft -= 1
+            bytesLeft = max(0, bytesLeft - size)
+            return true
         }
     }
 
@@ -67,12 +79,8 @@ extension ModelState {
         guard let index = index(of: read.chat), chats[index].presence(of: read.user) != nil else {
             return .refused(.notFound)
         }
-        var left = max(1, read.limit)
-        return .history(
-            page(read.chat, read.user, after: read.after) { _ in
-                left -= 1
-                return left >= 0
-            })
+        var budget = Budget(entries: read.limit, bytes: read.maximumBytes)
+        return .history(page(read.chat, read.user, after: read.after) { budget.takes($0) })
     }
 
     /// Entries that the user may see, from `after` on, until `takes` says no.
@@ -100,9 +108,10 @@ extension ModelState {
     }
 
     private func readRange(_ read: ReadRange) -> [LogEntry] {
-        Array(
-            entries(of: read.chat).filter { $0.seq > read.after }
-                .prefix(max(0, read.maximumEntries)))
+        guard read.maximumEntries > 0 else { return [] }
+        var budget = Budget(entries: read.maximumEntries, bytes: read.maximumBytes)
+        return Array(
+            entries(of: read.chat).filter { $0.seq > read.after }.prefix { budget.takes($0) })
     }
 
     private func members(of chat: ChatID, for user: UserID) -> Outcome {
