@@ -17,9 +17,16 @@ package struct TimerWheel {
         }
     }
 
+    /// 16 bytes: an idle connection has one or two of them.
     private struct Entry {
-        var token: Token
-        var tick: UInt64
+        var value: UInt64
+        /// Its low half: two ticks of one wheel are never two years apart.
+        var tick: UInt32
+        var kind: UInt8
+
+        func isDue(at tick: UInt64) -> Bool {
+            Int32(bitPattern: self.tick &- UInt32(truncatingIfNeeded: tick)) <= 0
+        }
     }
 
     package static let resolutionMilliseconds: UInt64 = 16
@@ -40,7 +47,8 @@ package struct TimerWheel {
 
     package mutating func schedule(_ token: Token, at deadline: Instant) {
         let exact = (deadline.nanoseconds &+ 15_999_999) / 16_000_000
-        insert(Entry(token: token, tick: max(exact, currentTick + 1)))
+        let tick = UInt32(truncatingIfNeeded: max(exact, currentTick + 1))
+        insert(Entry(value: token.value, tick: tick, kind: token.kind))
         count += 1
     }
 
@@ -81,8 +89,8 @@ package struct TimerWheel {
             slots[slot] = []
             occupied[slot / 64] &= ~(1 << UInt64(slot % 64))
             for entry in entries {
-                if entry.tick <= target {
-                    fired.append(entry.token)
+                if entry.isDue(at: target) {
+                    fired.append(Token(kind: entry.kind, value: entry.value))
                     count -= 1
                 } else {
                     insert(entry)
@@ -92,7 +100,7 @@ package struct TimerWheel {
     }
 
     private mutating func insert(_ entry: Entry) {
-        let slot = Int(entry.tick % UInt64(Self.slotCount))
+        let slot = Int(entry.tick % UInt32(Self.slotCount))
         slots[slot].append(entry)
         occupied[slot / 64] |= 1 << UInt64(slot % 64)
     }

@@ -102,7 +102,6 @@ struct Subscription {
 /// What a connection knows once it has said who it is.
 final class Session {
     let actor: Actor
-    let id: String
     let user: UserState
     var expiresAt: Instant
     var hasWarnedOfExpiry = false
@@ -110,9 +109,8 @@ final class Session {
     /// Joins, leaves and resumes, one at a time; the first is running.
     var jobs: [CatchUp] = []
 
-    init(actor: Actor, id: String, user: UserState, expiresAt: Instant) {
+    init(actor: Actor, user: UserState, expiresAt: Instant) {
         self.actor = actor
-        self.id = id
         self.user = user
         self.expiresAt = expiresAt
     }

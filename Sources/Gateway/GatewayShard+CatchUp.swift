@@ -339,6 +339,9 @@ extension GatewayShard {
             send(connection, EventEncoder.caughtUp([]))
             guard connection.session === session else { return }
         }
+        // What is followed stays long: no more room than that.
+        connection.subscriptions.reserveCapacity(
+            connection.subscriptions.count + job.chats.count { $0.isMember })
         for chat in job.chats where chat.isMember {
             guard let topic = chat.topic, followedTopic(topic.channel, by: connection) == nil,
                 !isAskedLater(chat.id, session)
@@ -360,7 +363,12 @@ extension GatewayShard {
         unpin(job)
         guard connection.session === session, session.jobs.first === job else { return }
         session.jobs.removeFirst()
-        if !session.jobs.isEmpty { start(connection, session) }
+        if session.jobs.isEmpty {
+            // An empty array that was not always empty keeps its memory.
+            session.jobs = []
+        } else {
+            start(connection, session)
+        }
     }
 
     /// The store could not answer: nothing was replayed beyond what was sent, and the client is

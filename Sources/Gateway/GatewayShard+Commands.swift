@@ -275,8 +275,7 @@ extension GatewayShard {
             user: state.id,
             device: named ?? DeviceID(trusted: identifiers.next(at: now.wall).text))
         let session = Session(
-            actor: actor, id: identifiers.next(at: now.wall).text, user: state,
-            expiresAt: expiry(of: claims))
+            actor: actor, user: state, expiresAt: expiry(of: claims))
         state.connections.append(connection.key)
         connection.session = session
         connection.phase = .open
@@ -286,7 +285,8 @@ extension GatewayShard {
         send(
             connection,
             EventEncoder.sessionReady(
-                actor: actor, session: session.id, now: now.wall, limits: limits))
+                actor: actor, session: identifiers.next(at: now.wall).text, now: now.wall,
+                limits: limits))
         scheduleCheck(connection)
         if connection.dialect.isLegacy { followAll(connection, session) }
     }

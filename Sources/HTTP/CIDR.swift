@@ -58,3 +58,8 @@ package struct CIDR: Hashable, Sendable {
         return Int(text)
     }
 }
+
+extension CIDR: CustomStringConvertible {
+    /// As `init` takes it.
+    package var description: String { "\(base)/\(base.isV4 ? prefixLength - 96 : prefixLength)" }
+}

@@ -185,7 +185,11 @@ package struct Configuration: Sendable {
         data = one(.data) ?? "./martlet-data"
         shards = try Self.number(
             .shards, one(.shards), min(256, Environment.processorCount), 1...256)
-        allowedOrigins = (values[.allowedOrigin] ?? []) + ["capacitor://localhost"]
+        allowedOrigins = values[.allowedOrigin] ?? []
+        // What `martlet config` prints has it already.
+        if !allowedOrigins.contains("capacitor://localhost") {
+            allowedOrigins.append("capacitor://localhost")
+        }
         trustedProxies = []
         for text in values[.trustedProxy] ?? [] {
             do throws(CIDR.ParseError) {
