@@ -96,6 +96,23 @@ let package = Package(
                 "StoreSQLite", "Identity",
             ]),
         tests("ClientTests", ["Client", "WebSocket", "Wire", "Domain", "Basics"]),
+        .target(
+            name: "ServerSupport",
+            dependencies: ["Client", "Identity", "WebSocket", "Wire", "Basics"],
+            path: "Tests/ServerSupport", swiftSettings: strict),
+        // Tests of the real binary: `swift build --product martlet` comes first.
+        tests("IntegrationTests", ["ServerSupport", "Client", "WebSocket", "Wire", "Basics"]),
+        .executableTarget(
+            name: "martlet-faults", dependencies: ["ServerSupport", "Client", "Basics"],
+            path: "Tests/Faults", swiftSettings: strict),
+        tests(
+            "GatewayTests",
+            [
+                "Gateway", "TestSupport", "HTTP", "WebSocket", "Wire", "Identity", "StoreCore",
+                "BusCore", "Domain", "Basics",
+            ]),
+        tests("DomainTests", ["Domain", "Basics"]),
+        tests("BasicsTests", ["Basics"]),
         tests("HTTPTests", ["HTTP"]),
         tests("WebSocketTests", ["WebSocket"]),
         tests("WireTests", ["Wire", "Domain", "Basics"]),

@@ -38,6 +38,8 @@ package struct HomeDirectory {
         /// The last entry that was passed on; nil until the head has been read.
         var applied: Seq?
         var held: [Seq: Publication] = [:]
+        /// More came than may be held: the store has what is missing, also where no hole is left.
+        var hasDropped = false
         var isReading = false
         var hasTimer = false
         /// The highest receipts passed on, so that those of two devices that overtook each other on
@@ -179,8 +181,10 @@ package struct HomeDirectory {
         guard var home = homes.removeValue(forKey: .chat(chat)) else { return }
         defer { homes[.chat(chat)] = home }
         home.hasTimer = false
-        guard !home.held.isEmpty, !home.isReading, let applied = home.applied else { return }
+        guard !home.held.isEmpty || home.hasDropped, !home.isReading, let applied = home.applied
+        else { return }
         home.isReading = true
+        home.hasDropped = false
         effects.append(.readRange(chat, after: applied))
     }
 
@@ -231,7 +235,10 @@ package struct HomeDirectory {
     private func hold(_ publication: Publication, _ seq: Seq, in home: inout Home) {
         // What is dropped here is read from the store behind what is held: a repair goes on until
         // the store has no more.
-        guard home.held.count < Self.maximumHeld else { return }
+        guard home.held.count < Self.maximumHeld else {
+            home.hasDropped = true
+            return
+        }
         home.held[seq] = publication
     }
 
@@ -259,7 +266,7 @@ package struct HomeDirectory {
         if let applied = home.applied, !home.held.isEmpty {
             home.held = home.held.filter { $0.key > applied }
         }
-        if !home.held.isEmpty, !home.hasTimer {
+        if !home.held.isEmpty || home.hasDropped, !home.hasTimer {
             home.hasTimer = true
             effects.append(.holdBackTimer(chat))
         }

@@ -72,9 +72,10 @@ struct Checks {
         var verdict = Verdict("P4 a resent message has one seq and one id in all its acks")
         for (message, all) in invocations where all.count > 1 {
             verdict.looked += 1
-            let stored = Set(all.map(\.outcome).filter { outcome in
-                if case .stored = outcome { true } else { false }
-            })
+            let stored = Set(
+                all.map(\.outcome).filter { outcome in
+                    if case .stored = outcome { true } else { false }
+                })
             if stored.count > 1 { verdict.violate("\(message): \(stored)") }
         }
         return verdict

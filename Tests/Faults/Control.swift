@@ -62,8 +62,8 @@ final class Control: Sendable {
         roundBegan.store(MonotonicClock.now().nanoseconds, ordering: .relaxed)
     }
 
-    /// - Parameter connectedAt: when the connection was made that the ack came by. Acks of the killed
-    ///   server may still be on their way when a round begins.
+    /// - Parameter connectedAt: when the connection was made that the ack came by. Acks of the
+    ///   killed server may still be on their way when a round begins.
     func noteStored(connectedAt: Instant) {
         stored.wrappingAdd(1, ordering: .relaxed)
         guard firstStored.load(ordering: .relaxed) == 0,

@@ -37,7 +37,12 @@ final class FaultClient {
             seen[chat] = SeenEntries(through: 0)
             record.deliveries[chat] = []
         }
-        outgoing = writer.map { Outgoing(writer: $0, chats: chats, rate: control.rate) }
+        outgoing = writer.map {
+            Outgoing(
+                writer: $0, chats: chats,
+                foreignChats: control.chats.indices.filter { !chats.contains($0) },
+                rate: control.rate)
+        }
     }
 
     /// Until the run is over; then the record is handed in.

@@ -15,8 +15,8 @@ enum Main {
           --seconds-per-round  a kill comes at a random moment of these; default 2
           --rate               messages a second of each of the 16 writers; default 40
           --binary             the martlet to test; default: MARTLET_BINARY, or the one built beside
-          --planted            a lie that the checks must find: then the exit is 1. `each` tells every
-                               lie of a client in turn, and passes if all are found.
+          --planted            a lie that the checks must find: then the exit is 1. `each` tells
+                               every lie of a client in turn, and passes if all are found.
                                \(Planted.allCases.map(\.rawValue).joined(separator: ", "))
 
         Exit: 0 all checks passed, 1 one failed, 2 the run itself did not work, 64 bad usage.

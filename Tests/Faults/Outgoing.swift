@@ -18,6 +18,8 @@ struct Outgoing {
 
     private let writer: Int
     private let chats: [Int]
+    /// Chats that it is no member of: now and then it sends there, and must be refused.
+    private let foreignChats: [Int]
     private let rate: Int
     /// Sent and not answered, in order of sending.
     private var underWay: [Sent] = []
@@ -31,9 +33,10 @@ struct Outgoing {
 
     private static let window = 16
 
-    init(writer: Int, chats: [Int], rate: Int) {
+    init(writer: Int, chats: [Int], foreignChats: [Int], rate: Int) {
         self.writer = writer
         self.chats = chats
+        self.foreignChats = foreignChats
         self.rate = rate
     }
 
@@ -57,7 +60,8 @@ struct Outgoing {
         guard budget >= 1 else { return nil }
         budget = min(budget - 1, 60)
         number += 1
-        return (MessageKey(writer: writer, number: number), chats[Int.random(in: chats.indices)])
+        let places = number % 40 == 0 ? foreignChats : chats
+        return (MessageKey(writer: writer, number: number), places[Int.random(in: places.indices)])
     }
 
     mutating func sent(_ message: MessageKey, _ chat: Int, id: Int64, invocation: Int) {

@@ -54,7 +54,9 @@ enum Planted: String, CaseIterable {
         switch self {
         case .falseAck:
             let stored = Set(evidence.logs.values.joined().compactMap(\.message))
-            return change(&evidence) { !stored.contains($0.message) } by: { invocation in
+            return change(&evidence) {
+                !stored.contains($0.message)
+            } by: { invocation in
                 invocation.outcome = .stored(seq: 1, id: "no such id")
             }
         case .wrongSeq:
@@ -131,7 +133,8 @@ enum Planted: String, CaseIterable {
             let all = evidence.clients[client].invocations
             for index in all.indices {
                 guard case .stored(let seq, let id) = all[index].outcome,
-                    let other = all[..<index].firstIndex(where: { $0.message == all[index].message })
+                    let other = all[..<index].firstIndex(where: { $0.message == all[index].message }
+                    )
                 else { continue }
                 evidence.clients[client].invocations[other].outcome = .stored(seq: seq + 1, id: id)
                 return true

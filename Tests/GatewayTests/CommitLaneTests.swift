@@ -43,7 +43,7 @@ struct CommitLaneTests {
     func idle() {
         var lane = CommitLane(limits: limits())
         #expect(lane.isIdle && lane.nextBatch(now: at(0)) == nil)
-        #expect(lane.enqueue(item(1)))
+        #expect(lane.enqueue(item(1)) == true)
         #expect(!lane.isIdle && lane.queuedOperations == 1)
         let batch = lane.nextBatch(now: at(0))
         #expect(ids(batch) == ["m1"] && batch?.attempt == 1)
@@ -82,9 +82,11 @@ struct CommitLaneTests {
         #expect(lane.isIdle)
     }
 
-    @Test("A batch has at most as many operations as the limit", arguments: [
-        (2, [2]), (3, [3]), (4, [3, 1]), (7, [3, 3, 1]),
-    ])
+    @Test(
+        "A batch has at most as many operations as the limit",
+        arguments: [
+            (2, [2]), (3, [3]), (4, [3, 1]), (7, [3, 3, 1]),
+        ])
     func countBound(count: Int, sizes: [Int]) {
         var lane = CommitLane(limits: limits(["batch": "3"]))
         for ticket in 0..<count { _ = lane.enqueue(item(UInt64(ticket))) }
@@ -104,7 +106,7 @@ struct CommitLaneTests {
         var lane = CommitLane(limits: limits(["batchBytes": "100000"]))
         let sizes = [50_000, 50_000, 1_000, 99_001, 150_000, 256]
         for (ticket, bytes) in sizes.enumerated() {
-            #expect(lane.enqueue(item(UInt64(ticket), bytes: bytes)))
+            #expect(lane.enqueue(item(UInt64(ticket), bytes: bytes)) == true)
         }
         var seen: [[String]] = []
         while let batch = lane.nextBatch(now: at(0)) {
@@ -117,23 +119,23 @@ struct CommitLaneTests {
     @Test("The queue takes as many operations as the limit, and again when a batch has left it")
     func queueCount() {
         var lane = CommitLane(limits: limits(["lane": "64", "batch": "10"]))
-        for ticket in 0..<64 { #expect(lane.enqueue(item(UInt64(ticket)))) }
-        #expect(!lane.enqueue(item(64)))
+        for ticket in 0..<64 { #expect(lane.enqueue(item(UInt64(ticket))) == true) }
+        #expect(lane.enqueue(item(64)) == false)
         #expect(lane.queuedOperations == 64)
         _ = lane.nextBatch(now: at(0))
-        for ticket in 0..<10 { #expect(lane.enqueue(item(UInt64(100 + ticket)))) }
-        #expect(!lane.enqueue(item(110)))
+        for ticket in 0..<10 { #expect(lane.enqueue(item(UInt64(100 + ticket))) == true) }
+        #expect(lane.enqueue(item(110)) == false)
     }
 
     @Test("The queue takes as many bytes as the limit, to the byte")
     func queueBytes() {
         var lane = CommitLane(limits: limits(["laneBytes": "1000000"]))
-        #expect(lane.enqueue(item(1, bytes: 999_744)))
-        #expect(!lane.enqueue(item(2, bytes: 257)))
-        #expect(lane.enqueue(item(3, bytes: 256)))
-        #expect(!lane.enqueue(item(4)))
+        #expect(lane.enqueue(item(1, bytes: 999_744)) == true)
+        #expect(lane.enqueue(item(2, bytes: 257)) == false)
+        #expect(lane.enqueue(item(3, bytes: 256)) == true)
+        #expect(lane.enqueue(item(4)) == false)
         _ = lane.nextBatch(now: at(0))
-        #expect(lane.enqueue(item(5, bytes: 1_000_000)))
+        #expect(lane.enqueue(item(5, bytes: 1_000_000)) == true)
     }
 
     @Test("A batch that was not stored is refused as a whole, and the lane goes on")
@@ -144,7 +146,8 @@ struct CommitLaneTests {
         _ = lane.enqueue(item(3))
         let answers = lane.complete(.notStored(failure), now: at(0))
         #expect(answers.map(\.answer.ticket) == [1, 2])
-        #expect(answers.allSatisfy { if case .notStored = $0.answer.result { true } else { false } })
+        #expect(
+            answers.allSatisfy { if case .notStored = $0.answer.result { true } else { false } })
         #expect(lane.health == .failing(failure) && !lane.isResolving)
         let next = lane.nextBatch(now: at(0))
         #expect(ids(next) == ["m3"] && next?.attempt == 1)
@@ -157,13 +160,14 @@ struct CommitLaneTests {
         var lane = CommitLane(limits: limits())
         for ticket in 1...2 { _ = lane.enqueue(item(UInt64(ticket))) }
         _ = lane.nextBatch(now: at(0))
-        #expect(lane.complete(.unknown(failure), now: at(0)).isEmpty)
-        #expect(lane.isResolving && !lane.isIdle)
+        let first = lane.complete(.unknown(failure), now: at(0))
+        #expect(first.isEmpty && lane.isResolving && !lane.isIdle)
         for attempt in 2...4 {
             let batch = lane.nextBatch(now: at(attempt * 100))
             #expect(ids(batch) == ["m1", "m2"] && batch?.attempt == attempt)
             #expect(lane.isResolving)
-            #expect(lane.complete(.unknown(failure), now: at(attempt * 100)).isEmpty)
+            let answers = lane.complete(.unknown(failure), now: at(attempt * 100))
+            #expect(answers.isEmpty)
         }
         _ = lane.nextBatch(now: at(500))
         let answers = lane.complete(.committed(heads(2)), now: at(500))
@@ -179,13 +183,30 @@ struct CommitLaneTests {
         for ticket in 2...3 { _ = lane.enqueue(item(UInt64(ticket))) }
         let refused = lane.complete(.unknown(failure), now: at(0))
         #expect(refused.map(\.answer.ticket) == [2, 3])
-        #expect(refused.allSatisfy { if case .notStored = $0.answer.result { true } else { false } })
-        #expect(!lane.enqueue(item(4)))
+        #expect(
+            refused.allSatisfy { if case .notStored = $0.answer.result { true } else { false } })
+        #expect(lane.enqueue(item(4)) == false)
         _ = lane.nextBatch(now: at(100))
-        #expect(!lane.enqueue(item(5)))
+        #expect(lane.enqueue(item(5)) == false)
         _ = lane.complete(.committed(heads(1)), now: at(100))
-        #expect(lane.enqueue(item(6)))
+        #expect(lane.enqueue(item(6)) == true)
         #expect(ids(lane.nextBatch(now: at(100))) == ["m6"])
+    }
+
+    @Test("Between two attempts there is a pause of 100 ms")
+    func pause() {
+        var lane = CommitLane(limits: limits())
+        #expect(lane.retryAt == nil)
+        _ = lane.enqueue(item(1))
+        _ = lane.nextBatch(now: at(0))
+        _ = lane.complete(.unknown(failure), now: at(50))
+        #expect(lane.retryAt == at(150))
+        let early = lane.nextBatch(now: at(149))
+        let due = lane.nextBatch(now: at(150))
+        #expect(early == nil && due?.attempt == 2)
+        _ = lane.complete(.committed(heads(1)), now: at(150))
+        _ = lane.enqueue(item(2))
+        #expect(lane.retryAt == nil && lane.nextBatch(now: at(150)) != nil)
     }
 
     @Test("Whoever waits is told after 10 s, once, and the batch is still found out about")
@@ -193,20 +214,55 @@ struct CommitLaneTests {
         var lane = CommitLane(limits: limits())
         _ = lane.enqueue(item(1))
         _ = lane.nextBatch(now: at(0))
-        #expect(lane.complete(.unknown(failure), now: at(9_999)).isEmpty)
-        _ = lane.nextBatch(now: at(10_000))
-        let told = lane.complete(.unknown(failure), now: at(10_000))
+        let early = lane.complete(.unknown(failure), now: at(9_899))
+        _ = lane.nextBatch(now: at(9_999))
+        let last = lane.complete(.unknown(failure), now: at(9_999))
+        _ = lane.nextBatch(now: at(10_099))
+        let told = lane.complete(.unknown(failure), now: at(10_099))
+        #expect(early.isEmpty && last.isEmpty)
         #expect(told.map(\.answer.ticket) == [1])
         #expect(told.allSatisfy { if case .unknown = $0.answer.result { true } else { false } })
         _ = lane.nextBatch(now: at(20_100))
-        #expect(lane.complete(.unknown(failure), now: at(30_000)).isEmpty, "told only once")
+        let again = lane.complete(.unknown(failure), now: at(30_000))
+        #expect(again.isEmpty, "told only once")
         _ = lane.nextBatch(now: at(30_100))
         let answers = lane.complete(.committed(heads(1)), now: at(30_100))
         #expect(answers.map(\.answer.ticket) == [1])
         // The next batch has its own ten seconds.
         _ = lane.enqueue(item(2))
         _ = lane.nextBatch(now: at(30_200))
-        #expect(lane.complete(.unknown(failure), now: at(30_300)).isEmpty)
+        let next = lane.complete(.unknown(failure), now: at(30_300))
+        #expect(next.isEmpty)
+    }
+
+    @Test("Reads that shared a batch with refused writes get a try of their own")
+    func readsAlone() {
+        var lane = CommitLane(limits: limits())
+        let head = Operation.head(ChatID(trusted: "c"))
+        _ = lane.enqueue(LaneItem(shard: 0, ticket: 1, operation: head))
+        _ = lane.enqueue(item(2))
+        _ = lane.enqueue(LaneItem(shard: 1, ticket: 3, operation: head))
+        _ = lane.nextBatch(now: at(0))
+        let refused = lane.complete(.notStored(failure), now: at(0))
+        #expect(refused.map(\.answer.ticket) == [2])
+        #expect(lane.enqueue(item(4)) == true, "nothing is unknown")
+        let batch = lane.nextBatch(now: at(0))
+        #expect(batch?.operations.count == 2 && batch?.attempt == 1)
+        let answers = lane.complete(.committed(heads(2)), now: at(0))
+        #expect(answers.map(\.answer.ticket) == [1, 3])
+        #expect(ids(lane.nextBatch(now: at(0))) == ["m4"])
+        let last = lane.complete(.notStored(failure), now: at(0))
+        #expect(last.count == 1 && lane.isIdle)
+    }
+
+    @Test("Reads alone that fail are refused, not tried for ever")
+    func readsRefused() {
+        var lane = CommitLane(limits: limits())
+        _ = lane.enqueue(
+            LaneItem(shard: 0, ticket: 1, operation: .head(ChatID(trusted: "c"))))
+        _ = lane.nextBatch(now: at(0))
+        let refused = lane.complete(.notStored(failure), now: at(0))
+        #expect(refused.map(\.answer.ticket) == [1] && lane.isIdle)
     }
 
     @Test("A resubmission that was certainly not stored is refused like any other")
@@ -229,7 +285,8 @@ struct CommitLaneTests {
         #expect(lane.health == .working)
     }
 
-    @Test("Many operations through small batches: each answered once, in order (property)",
+    @Test(
+        "Many operations through small batches: each answered once, in order (property)",
         arguments: 1...20)
     func property(seed: Int) {
         var numbers = Numbers(seed: UInt64(seed))
@@ -251,19 +308,21 @@ struct CommitLaneTests {
             default:
                 if let batch = inFlight {
                     inFlight = nil
-                    let result: BatchResult = switch numbers.below(6) {
-                    case 0: .unknown(failure)
-                    case 1: .notStored(failure)
-                    default: .committed(heads(batch.operations.count))
-                    }
+                    let result: BatchResult =
+                        switch numbers.below(6) {
+                        case 0: .unknown(failure)
+                        case 1: .notStored(failure)
+                        default: .committed(heads(batch.operations.count))
+                        }
                     answered += lane.complete(result, now: at(time)).map(\.answer.ticket)
                 }
                 inFlight = lane.nextBatch(now: at(time))
                 if let inFlight, inFlight.attempt == 1 { submitted += ids(inFlight) ?? [] }
             }
         }
+        time += 100
         while let batch = inFlight ?? lane.nextBatch(now: at(time)) {
-            if inFlight == nil { submitted += ids(batch) ?? [] }
+            if inFlight == nil, batch.attempt == 1 { submitted += ids(batch) ?? [] }
             inFlight = nil
             answered += lane.complete(
                 .committed(heads(batch.operations.count)), now: at(time)

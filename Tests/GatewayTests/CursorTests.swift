@@ -60,7 +60,9 @@ struct CursorTests {
         #expect(cursorOperations(node).count == 4)
     }
 
-    @Test("A receipt goes to everyone in the chat but the connection that caused it", arguments: [1, 2])
+    @Test(
+        "A receipt goes to everyone in the chat but the connection that caused it",
+        arguments: [1, 2])
     func audience(shards: Int) {
         let node = node(shards: shards)
         let alice = node.member("alice", of: "c1", shard: shards - 1)
@@ -197,6 +199,26 @@ struct CursorTests {
         bob.say("read.set", ["chatId": "c1", "seq": 3])
         node.advance(300)
         #expect(alice.events("receipt").first?.readSeq == 3)
+    }
+
+    @Test("Movements are limited; those that merge with one that waits are free")
+    func rate() {
+        let node = TestNode(limits: ["cursors": "2", "cursorBurst": "3"])
+        node.group("c1", ["bob"])
+        for number in 0..<9 { node.append("c1", by: "bob", "m\(number)") }
+        let bob = node.client("bob")
+        for seq in 1...9 { delivered(bob, seq) }
+        #expect(bob.events().isEmpty)
+        for id in 1...3 {
+            bob.say("delivery.ack", ["chatId": "c1", "seq": 9], id: .number(Double(id)))
+        }
+        let refused = bob.events()
+        #expect(refused.map(\.id) == [3])
+        #expect(refused.first?.payload.error.code == "RATE_LIMITED")
+        node.advance(refused.first?.payload.error.retryAfterMs.intValue ?? 0)
+        bob.say("delivery.ack", ["chatId": "c1", "seq": 9], id: 4)
+        node.advance(300)
+        #expect(bob.events().map(\.id) == [1, 2, 4])
     }
 
     @Test("Receipts that wait are written though their connection has gone")

@@ -3,11 +3,13 @@ import BusCore
 import Domain
 import Gateway
 import Testing
+import WebSocket
 import Wire
 
 @Suite("The hub: fan-out in steps, slow readers, joined frames")
 struct FanOutTests {
-    private func roomOf(_ count: Int, _ limits: [String: String] = [:]) -> (TestNode, [TestSocket]) {
+    private func roomOf(_ count: Int, _ limits: [String: String] = [:]) -> (TestNode, [TestSocket])
+    {
         let node = TestNode(limits: limits, isBench: true)
         let sockets = (0..<count).map { _ in node.roomMember() }
         return (node, sockets)
@@ -47,68 +49,72 @@ struct FanOutTests {
         #expect(sockets.allSatisfy { $0.takeTexts() == ["one", "two", "three"] })
     }
 
-    @Test("A large room does not hold up a small one for more than a pass")
+    @Test("A large room holds up no small one")
     func fairness() {
         let (node, large) = roomOf(6_000)
         let small = (0..<3).map { _ in node.roomMember("small") }
         node.together {
             large[0].sendText("a")
-            node.tick(0)
-            large[0].sendText("b")
             small[0].sendText("s")
             node.tick(0)
-            node.tick(0)
-            // The first pass of the large room is over: the small one comes before its second.
-            node.tick(0)
+            #expect(large.contains { !$0.hasUnread })
             #expect(small.allSatisfy { $0.takeTexts() == ["s"] })
         }
-        #expect(large.allSatisfy { $0.takeTexts() == ["a", "b"] })
+        #expect(large.allSatisfy { $0.takeTexts() == ["a"] })
     }
 
-    @Test("Members that join and leave in the middle of a pass: the others get each message once",
-        arguments: 1...12)
+    @Test(
+        "Members that join and leave in the middle of a pass: the others get each message once",
+        arguments: 1...5)
     func churn(seed: Int) {
         var numbers = Numbers(seed: UInt64(seed) * 77)
-        let (node, first) = roomOf(2_500 + numbers.below(1_500))
+        let (node, first) = roomOf(2_100 + numbers.below(800))
         var present = first
-        var told: [ObjectIdentifier: [String]] = [:]
         var owed: [ObjectIdentifier: [String]] = [:]
+        var joined: [TestSocket] = []
         var gone: [TestSocket] = []
         node.together {
             for number in 0..<6 {
                 let text = "m\(number)"
-                // A publication reaches those who are there when it is made.
                 present[0].sendText(text)
-                for _ in 0..<(1 + numbers.below(2)) {
-                    node.tick(0)
-                    // Leavers of any place, in the order of the room or not.
+                // Those who are there when it is published are owed it.
+                node.tick(0)
+                for socket in present { owed[ObjectIdentifier(socket), default: []].append(text) }
+                for _ in 0..<numbers.below(3) {
                     for _ in 0..<numbers.below(40) {
-                        let index = 1 + numbers.below(present.count - 1)
-                        let leaver = present.remove(at: index)
+                        let leaver = present.remove(at: 1 + numbers.below(present.count - 1))
                         gone.append(leaver)
                         node.shards[0].failed(leaver.key)
                     }
+                    node.tick(0)
                 }
-                for socket in present { owed[ObjectIdentifier(socket), default: []].append(text) }
-                for _ in 0..<numbers.below(3) { present.append(node.roomMember()) }
+                for _ in 0..<numbers.below(4) {
+                    let socket = node.connect(address: "192.0.2.\(joined.count + 1)")
+                    socket.send(TestSocket.upgrade("/bench/room/r"))
+                    joined.append(socket)
+                    present.append(socket)
+                }
             }
         }
+        for socket in joined where !gone.contains(where: { $0 === socket }) {
+            #expect(socket.switched().status == 101)
+        }
         for socket in present {
+            // Whoever joined during a pass may have met it, too.
             let texts = socket.takeTexts()
-            told[ObjectIdentifier(socket)] = texts
-            // Those who joined later may have met a pass that was under way.
             let due = owed[ObjectIdentifier(socket)] ?? []
             #expect(Array(texts.suffix(due.count)) == due)
             #expect(Set(texts).count == texts.count, "a repeat")
         }
-        for socket in gone {
+        for socket in gone where !joined.contains(where: { $0 === socket }) {
             let texts = socket.takeTexts()
-            #expect(Set(texts).count == texts.count, "a repeat")
+            #expect(texts == (0..<texts.count).map { "m\($0)" }, "a hole or a repeat")
         }
         #expect(node.counter(.subscriptions) == present.count)
     }
 
-    @Test("Joins, leaves and messages in many chats at once: subscriptions stay true (property)",
+    @Test(
+        "Joins, leaves and messages in many chats at once: subscriptions stay true (property)",
         arguments: 1...15)
     func manyChats(seed: Int) {
         var numbers = Numbers(seed: UInt64(seed) * 31)
@@ -180,9 +186,11 @@ struct FanOutTests {
         String(repeating: "x", count: bytes - (bytes <= 127 ? 2 : 4))
     }
 
-    @Test("An outbox may be as full as the limit; one byte more closes it with 4101", arguments: [
-        (19_999, nil), (20_000, nil), (20_001, 4101),
-    ] as [(Int, Int?)])
+    @Test(
+        "An outbox may be as full as the limit; one byte more closes it with 4101",
+        arguments: [
+            (19_999, nil), (20_000, nil), (20_001, 4101),
+        ] as [(Int, Int?)])
     func outboxLimit(bytes: Int, code: Int?) {
         let (node, sockets) = roomOf(2, ["outbox": "20000"])
         sockets[1].limit(to: 0)
@@ -208,9 +216,11 @@ struct FanOutTests {
         #expect(sockets[2].takeTexts().count == 30, "the others noticed nothing")
     }
 
-    @Test("A slow reader is closed in the middle of a pass, and the others are served", arguments: [
-        0, 1, 2, 3, 4,
-    ])
+    @Test(
+        "A slow reader is closed in the middle of a pass, and the others are served",
+        arguments: [
+            0, 1, 2, 3, 4,
+        ])
     func closedInPass(slow: Int) {
         let (node, sockets) = roomOf(5, ["outbox": "16384"])
         sockets[slow].limit(to: 0)
@@ -315,7 +325,9 @@ struct FanOutTests {
         let bob = node.member("bob", of: "c1")
         node.holdsAnswers = true
         let content = String(repeating: "x", count: 1_000)
-        for _ in 0..<60 { alice.say("message.send", ["chatId": "c1", "content": .string(content)]) }
+        for _ in 0..<60 {
+            alice.say("message.send", ["chatId": "c1", "content": .string(content)])
+        }
         node.holdsAnswers = false
         #expect(bob.closeCode == nil)
         #expect(bob.contents().count == 60)
@@ -329,7 +341,8 @@ struct FanOutTests {
         let bob = node.member("bob", of: "c1")
         // Each of these bytes takes six in JSON.
         let content = String(repeating: "\u{1}", count: 5_000)
-        #expect(alice.ask("message.send", ["chatId": "c1", "content": .string(content)]).ok == true)
+        #expect(
+            alice.ask("message.send", ["chatId": "c1", "content": .string(content)]).ok == true)
         #expect(bob.closeCode == nil)
         #expect(bob.contents() == [content])
         bob.say("chat.join", ["chatId": "c1", "since": 0], id: 1)
@@ -339,8 +352,9 @@ struct FanOutTests {
 
     // MARK: Between shards
 
-    @Test("Messages reach members on every shard once, in order, whoever sends (property)",
-        arguments: 1...10)
+    @Test(
+        "Messages reach members on every shard once, in order, whoever sends (property)",
+        arguments: 1...6)
     func shards(seed: Int) {
         var numbers = Numbers(seed: UInt64(seed) * 13)
         let shards = 2 + seed % 3

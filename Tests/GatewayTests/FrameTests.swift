@@ -67,9 +67,11 @@ struct FrameTests {
 
     // MARK: Closing
 
-    @Test("§5.5.1: a close frame is answered with its code, and our half is shut", arguments: [
-        1000, 1001, 3000, 4999, nil,
-    ] as [UInt16?])
+    @Test(
+        "§5.5.1: a close frame is answered with its code, and our half is shut",
+        arguments: [
+            1000, 1001, 3000, 4999, nil,
+        ] as [UInt16?])
     func closeHandshake(code: UInt16?) {
         let node = TestNode()
         let socket = node.client("alice")
@@ -165,19 +167,23 @@ struct FrameTests {
         #expect(socket.closeCode == 1003)
     }
 
-    @Test("§8.1: text that is not UTF-8 is close 1007", arguments: [
-        [0xFF], [0xC3], [0xED, 0xA0, 0x80], [0xF4, 0x90, 0x80, 0x80],
-    ] as [[UInt8]])
+    @Test(
+        "§8.1: text that is not UTF-8 is close 1007",
+        arguments: [
+            [0xFF], [0xC3], [0xED, 0xA0, 0x80], [0xF4, 0x90, 0x80, 0x80],
+        ] as [[UInt8]])
     func invalidUTF8(bytes: [UInt8]) {
         let socket = TestNode().client("alice")
         socket.send(TestSocket.frame(.text, Array(#"{"type":""#.utf8) + bytes))
         #expect(socket.closeCode == 1007)
     }
 
-    @Test("A broken rule of the framing is close 1002", arguments: [
-        [0x81, 0x01, 0x41], [0x91, 0x80, 0, 0, 0, 0], [0x83, 0x80, 0, 0, 0, 0],
-        [0x80, 0x80, 0, 0, 0, 0], [0x09, 0x80, 0, 0, 0, 0], [0x88, 0x81, 0, 0, 0, 0, 0],
-    ] as [[UInt8]])
+    @Test(
+        "A broken rule of the framing is close 1002",
+        arguments: [
+            [0x81, 0x01, 0x41], [0x91, 0x80, 0, 0, 0, 0], [0x83, 0x80, 0, 0, 0, 0],
+            [0x80, 0x80, 0, 0, 0, 0], [0x09, 0x80, 0, 0, 0, 0], [0x88, 0x81, 0, 0, 0, 0, 0],
+        ] as [[UInt8]])
     func protocolErrors(bytes: [UInt8]) {
         let socket = TestNode().client("alice")
         socket.send(bytes)
@@ -191,9 +197,11 @@ struct FrameTests {
         return Array((frame + String(repeating: " ", count: count - frame.utf8.count)).utf8)
     }
 
-    @Test("A frame as long as the limit is read, one byte more is close 1009", arguments: [
-        (199, nil), (200, nil), (201, 1009),
-    ] as [(Int, Int?)])
+    @Test(
+        "A frame as long as the limit is read, one byte more is close 1009",
+        arguments: [
+            (199, nil), (200, nil), (201, 1009),
+        ] as [(Int, Int?)])
     func frameLimit(length: Int, code: Int?) {
         let node = TestNode(limits: ["frame": "200"])
         let socket = node.client("alice")
@@ -209,9 +217,11 @@ struct FrameTests {
         #expect(socket.closeCode == 1009)
     }
 
-    @Test("Fragments as long as the limit together are read, one byte more is 1009", arguments: [
-        (299, nil), (300, nil), (301, 1009),
-    ] as [(Int, Int?)])
+    @Test(
+        "Fragments as long as the limit together are read, one byte more is 1009",
+        arguments: [
+            (299, nil), (300, nil), (301, 1009),
+        ] as [(Int, Int?)])
     func messageLimit(length: Int, code: Int?) {
         let socket = TestNode(limits: ["frame": "200", "message": "300"]).client("alice")
         let text = padded(to: length)
@@ -220,9 +230,11 @@ struct FrameTests {
         #expect(socket.closeCode == code)
     }
 
-    @Test("A message has at most as many fragments as the limit", arguments: [
-        (3, nil), (4, nil), (5, 1008),
-    ] as [(Int, Int?)])
+    @Test(
+        "A message has at most as many fragments as the limit",
+        arguments: [
+            (3, nil), (4, nil), (5, 1008),
+        ] as [(Int, Int?)])
     func fragmentLimit(count: Int, code: Int?) {
         let socket = TestNode(limits: ["messageFragments": "4"]).client("alice")
         socket.send(TestSocket.frame(.text, padded(to: 40), isFinal: false))
@@ -298,11 +310,13 @@ struct FrameTests {
 
     // MARK: What is no request
 
-    @Test("What cannot be read is INVALID_INPUT, and the connection stays", arguments: [
-        "no JSON", "{", "[]", "7", "{}", #"{"type":7}"#, #"{"type":"chat.join","id":{}}"#,
-        #"{"type":"chat.join","id":1.5,"payload":{"chatId":"c"}}"#,
-        #"{"type":"a","type":"b"}"#,
-    ])
+    @Test(
+        "What cannot be read is INVALID_INPUT, and the connection stays",
+        arguments: [
+            "no JSON", "{", "[]", "7", "{}", #"{"type":7}"#, #"{"type":"chat.join","id":{}}"#,
+            #"{"type":"chat.join","id":1.5,"payload":{"chatId":"c"}}"#,
+            #"{"type":"a","type":"b"}"#,
+        ])
     func unreadable(text: String) {
         let node = TestNode()
         let socket = node.client("alice")

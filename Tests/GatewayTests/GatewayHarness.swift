@@ -47,7 +47,6 @@ final class TestNode {
     /// While true the store works, and its answers wait.
     var holdsAnswers = false { didSet { if !holdsAnswers { run() } } }
     private var held: BatchResult?
-    private var retriesAt: Instant?
     /// The batches that the store was given, resubmissions too.
     private(set) var batches: [Batch] = []
 
@@ -103,7 +102,7 @@ final class TestNode {
                     next = min(next, deadline)
                 }
             }
-            if let retriesAt, retriesAt > now.instant { next = min(next, retriesAt) }
+            if let retry = lane.retryAt, retry > now.instant { next = min(next, retry) }
             move(to: next)
             run()
             if next == target { return }
@@ -235,10 +234,6 @@ final class TestNode {
             return true
         }
         guard held == nil else { return false }
-        if let retry = retriesAt {
-            guard retry <= now.instant else { return false }
-            retriesAt = nil
-        }
         guard let batch = lane.nextBatch(now: now.instant) else { return false }
         batches.append(batch)
         let result = submit(batch)
@@ -274,7 +269,6 @@ final class TestNode {
         for (shard, answer) in lane.complete(result, now: now.instant) {
             inputs[shard].append(.mail(.answers([answer])))
         }
-        if lane.isResolving { retriesAt = now.instant.advanced(byMilliseconds: 100) }
         if case .failing(let failure) = lane.health {
             status.set(failure: failure)
         } else {

@@ -30,32 +30,38 @@ struct HTTPAnswerTests {
         #expect(answer.json.error.code == "NOT_FOUND")
     }
 
-    @Test("A path that does not exist is 404", arguments: [
-        "/", "/api", "/api/v1", "/api/v1/chat", "/api/v2/chats", "/healthy", "/health/other",
-        "/metrics/more", "/bench/echo", "/ws/other", "/wss",
-    ])
+    @Test(
+        "A path that does not exist is 404",
+        arguments: [
+            "/", "/api", "/api/v1", "/api/v1/chat", "/api/v2/chats", "/healthy", "/health/other",
+            "/metrics/more", "/bench/echo", "/ws/other", "/wss",
+        ])
     func notFound(path: String) {
         let answer = TestNode().connect().request("GET", path)
         #expect(answer.status == 404)
     }
 
-    @Test("A path below chats that does not exist is 404 to those who may ask", arguments: [
-        "/api/v1/chats/c1", "/api/v1/chats/c1/other", "/api/v1/chats/c1/messages/m1",
-        "/api/v1/chats/c1/members/alice/more", "/api/v1/chats/c1/messages/m1/x/y",
-    ])
+    @Test(
+        "A path below chats that does not exist is 404 to those who may ask",
+        arguments: [
+            "/api/v1/chats/c1", "/api/v1/chats/c1/other", "/api/v1/chats/c1/messages/m1",
+            "/api/v1/chats/c1/members/alice/more", "/api/v1/chats/c1/messages/m1/x/y",
+        ])
     func notFoundBelow(path: String) {
         let node = TestNode()
         let answer = node.connect().request("GET", path, token: node.token("alice"))
         #expect(answer.status == 404)
     }
 
-    @Test("Another method than those of the path is 405, with Allow", arguments: [
-        ("DELETE", "/api/v1/chats", "GET, HEAD, POST"),
-        ("PUT", "/api/v1/chats/c1/members", "GET, HEAD, POST"),
-        ("GET", "/api/v1/chats/c1/members/alice", "DELETE"),
-        ("POST", "/api/v1/chats/c1/messages", "GET, HEAD"),
-        ("POST", "/health", "GET, HEAD"), ("DELETE", "/metrics", "GET, HEAD"),
-    ])
+    @Test(
+        "Another method than those of the path is 405, with Allow",
+        arguments: [
+            ("DELETE", "/api/v1/chats", "GET, HEAD, POST"),
+            ("PUT", "/api/v1/chats/c1/members", "GET, HEAD, POST"),
+            ("GET", "/api/v1/chats/c1/members/alice", "DELETE"),
+            ("POST", "/api/v1/chats/c1/messages", "GET, HEAD"),
+            ("POST", "/health", "GET, HEAD"), ("DELETE", "/metrics", "GET, HEAD"),
+        ])
     func methodNotAllowed(method: String, path: String, allow: String) {
         let node = TestNode()
         let answer = node.connect().request(method, path, token: node.token("alice"))
@@ -85,10 +91,12 @@ struct HTTPAnswerTests {
         }
     }
 
-    @Test("An origin that is not on the list, to the letter, is refused", arguments: [
-        "https://b.example", "http://a.example", "https://a.example:443",
-        "https://a.example.evil", "https://A.example", "null", "",
-    ])
+    @Test(
+        "An origin that is not on the list, to the letter, is refused",
+        arguments: [
+            "https://b.example", "http://a.example", "https://a.example:443",
+            "https://a.example.evil", "https://A.example", "null", "",
+        ])
     func refusedOrigin(origin: String) {
         let node = TestNode(origins: ["https://a.example"])
         let answer = node.connect().request(
@@ -153,9 +161,11 @@ struct HTTPAnswerTests {
         #expect(answer.field("WWW-Authenticate") == "Bearer")
     }
 
-    @Test("A token that is none, or is sent another way, is 401 INVALID_TOKEN", arguments: [
-        "Bearer nonsense", "Bearer a.b.c", "Basic YWxpY2U6cHc=", "Bearer", "nonsense",
-    ])
+    @Test(
+        "A token that is none, or is sent another way, is 401 INVALID_TOKEN",
+        arguments: [
+            "Bearer nonsense", "Bearer a.b.c", "Basic YWxpY2U6cHc=", "Bearer", "nonsense",
+        ])
     func invalidToken(value: String) {
         let node = TestNode()
         let answer = node.connect().request(

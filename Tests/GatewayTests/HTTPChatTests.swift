@@ -46,21 +46,23 @@ struct HTTPChatTests {
         #expect(other.json.data.id == first.json.data.id)
     }
 
-    @Test("What no chat can be made of is refused, and nothing is made", arguments: [
-        (#"{"#, "INVALID_INPUT"), ("", "INVALID_INPUT"), ("[]", "INVALID_INPUT"),
-        (#"{}"#, "VALIDATION_ERROR"), (#"{"type":"channel"}"#, "VALIDATION_ERROR"),
-        (#"{"type":1}"#, "VALIDATION_ERROR"),
-        (#"{"type":"direct"}"#, "VALIDATION_ERROR"),
-        (#"{"type":"direct","members":[]}"#, "VALIDATION_ERROR"),
-        (#"{"type":"direct","members":["alice"]}"#, "VALIDATION_ERROR"),
-        (#"{"type":"direct","members":["bob","carol"]}"#, "VALIDATION_ERROR"),
-        (#"{"type":"group","members":"bob"}"#, "VALIDATION_ERROR"),
-        (#"{"type":"group","members":[1]}"#, "VALIDATION_ERROR"),
-        (#"{"type":"group","members":[""]}"#, "VALIDATION_ERROR"),
-        (#"{"type":"group","members":["a\u0001"]}"#, "VALIDATION_ERROR"),
-        (#"{"type":"group","name":""}"#, "VALIDATION_ERROR"),
-        (#"{"type":"group","name":7}"#, "VALIDATION_ERROR"),
-    ])
+    @Test(
+        "What no chat can be made of is refused, and nothing is made",
+        arguments: [
+            (#"{"#, "INVALID_INPUT"), ("", "INVALID_INPUT"), ("[]", "INVALID_INPUT"),
+            (#"{}"#, "VALIDATION_ERROR"), (#"{"type":"channel"}"#, "VALIDATION_ERROR"),
+            (#"{"type":1}"#, "VALIDATION_ERROR"),
+            (#"{"type":"direct"}"#, "VALIDATION_ERROR"),
+            (#"{"type":"direct","members":[]}"#, "VALIDATION_ERROR"),
+            (#"{"type":"direct","members":["alice"]}"#, "VALIDATION_ERROR"),
+            (#"{"type":"direct","members":["bob","carol"]}"#, "VALIDATION_ERROR"),
+            (#"{"type":"group","members":"bob"}"#, "VALIDATION_ERROR"),
+            (#"{"type":"group","members":[1]}"#, "VALIDATION_ERROR"),
+            (#"{"type":"group","members":[""]}"#, "VALIDATION_ERROR"),
+            (#"{"type":"group","members":["a\u0001"]}"#, "VALIDATION_ERROR"),
+            (#"{"type":"group","name":""}"#, "VALIDATION_ERROR"),
+            (#"{"type":"group","name":7}"#, "VALIDATION_ERROR"),
+        ])
     func badCreation(body: String, code: String) {
         let node = TestNode()
         let answer = create(node, "alice", body)
@@ -72,12 +74,15 @@ struct HTTPChatTests {
     @Test("A name has at most 256 bytes", arguments: [(255, 201), (256, 201), (257, 400)])
     func nameLimit(length: Int, status: Int) {
         let name = String(repeating: "n", count: length)
-        #expect(create(TestNode(), "alice", #"{"type":"group","name":"\#(name)"}"#).status == status)
+        #expect(
+            create(TestNode(), "alice", #"{"type":"group","name":"\#(name)"}"#).status == status)
     }
 
-    @Test("A chat has at most as many members as the limit", arguments: [
-        (2, 201), (3, 201), (4, 400),
-    ])
+    @Test(
+        "A chat has at most as many members as the limit",
+        arguments: [
+            (2, 201), (3, 201), (4, 400),
+        ])
     func memberLimit(count: Int, status: Int) {
         let others = (1..<count).map { "\"u\($0)\"" }.joined(separator: ",")
         let answer = create(
@@ -157,18 +162,20 @@ struct HTTPChatTests {
         #expect(node.log("c1").count == 2)
     }
 
-    @Test("Who may not add, add to or remove from a chat is refused", arguments: [
-        ("POST", "c1", "", "bob", 403, "INSUFFICIENT_PERMISSIONS"),
-        ("POST", "c1", "", "eve", 404, "NOT_FOUND"),
-        ("POST", "c9", "", "alice", 404, "NOT_FOUND"),
-        ("POST", "d1", "", "alice", 403, "INSUFFICIENT_PERMISSIONS"),
-        ("DELETE", "c1", "/alice", "bob", 403, "INSUFFICIENT_PERMISSIONS"),
-        ("DELETE", "c1", "/bob", "eve", 404, "NOT_FOUND"),
-        ("DELETE", "c9", "/bob", "alice", 404, "NOT_FOUND"),
-        ("DELETE", "d1", "/alice", "alice", 403, "INSUFFICIENT_PERMISSIONS"),
-        ("DELETE", "c1", "/%01", "alice", 404, "NOT_FOUND"),
-        ("POST", "%01", "", "alice", 404, "NOT_FOUND"),
-    ])
+    @Test(
+        "Who may not add, add to or remove from a chat is refused",
+        arguments: [
+            ("POST", "c1", "", "bob", 403, "INSUFFICIENT_PERMISSIONS"),
+            ("POST", "c1", "", "eve", 404, "NOT_FOUND"),
+            ("POST", "c9", "", "alice", 404, "NOT_FOUND"),
+            ("POST", "d1", "", "alice", 403, "INSUFFICIENT_PERMISSIONS"),
+            ("DELETE", "c1", "/alice", "bob", 403, "INSUFFICIENT_PERMISSIONS"),
+            ("DELETE", "c1", "/bob", "eve", 404, "NOT_FOUND"),
+            ("DELETE", "c9", "/bob", "alice", 404, "NOT_FOUND"),
+            ("DELETE", "d1", "/alice", "alice", 403, "INSUFFICIENT_PERMISSIONS"),
+            ("DELETE", "c1", "/%01", "alice", 404, "NOT_FOUND"),
+            ("POST", "%01", "", "alice", 404, "NOT_FOUND"),
+        ])
     func refusedChanges(
         method: String, chat: String, user: String, caller: String, status: Int, code: String
     ) {
@@ -189,9 +196,11 @@ struct HTTPChatTests {
         #expect(node.log("c1").isEmpty && node.log("d1").isEmpty)
     }
 
-    @Test("Adding needs a list of ids", arguments: [
-        "{}", #"{"userIds":[]}"#, #"{"userIds":"bob"}"#, #"{"userIds":[7]}"#,
-    ])
+    @Test(
+        "Adding needs a list of ids",
+        arguments: [
+            "{}", #"{"userIds":[]}"#, #"{"userIds":"bob"}"#, #"{"userIds":[7]}"#,
+        ])
     func badAdding(body: String) {
         let node = TestNode()
         node.group("c1", ["alice"])
@@ -213,6 +222,24 @@ struct HTTPChatTests {
             socket.request("POST", path, token: token, body: #"{"userIds":["c"]}"#).status == 200)
         #expect(
             socket.request("POST", path, token: token, body: #"{"userIds":["d"]}"#).status == 400)
+    }
+
+    @Test(
+        "One request names at most as many members as the limit, a creation too",
+        arguments: [
+            (3, true), (4, true), (5, false),
+        ])
+    func membersPerRequest(count: Int, isTaken: Bool) {
+        let node = TestNode(limits: ["membersPerRequest": "4"])
+        node.group("c1", ["alice"])
+        let socket = node.connect()
+        let others = (0..<count).map { "\"u\($0)\"" }.joined(separator: ",")
+        let added = socket.request(
+            "POST", "/api/v1/chats/c1/members", token: node.token("alice"),
+            body: #"{"userIds":[\#(others)]}"#)
+        #expect(added.status == (isTaken ? 200 : 400))
+        if !isTaken { #expect(added.json.error.code == "VALIDATION_ERROR") }
+        #expect(node.log("c1").count == (isTaken ? count : 0))
     }
 
     @Test("Removing makes an entry; leaving is removing oneself")
@@ -300,10 +327,13 @@ struct HTTPChatTests {
         #expect(entry.replyToId == nil && entry.kind == "message")
     }
 
-    @Test("A page has at most as many entries as the limit", arguments: [
-        ("1", 200, 1), ("3", 200, 3), ("4", 200, 4), ("5", 400, 0), ("0", 400, 0), ("-1", 400, 0),
-        ("x", 400, 0), ("", 400, 0), ("99999999999999999999", 400, 0),
-    ])
+    @Test(
+        "A page has at most as many entries as the limit",
+        arguments: [
+            ("1", 200, 1), ("3", 200, 3), ("4", 200, 4), ("5", 400, 0), ("0", 400, 0),
+            ("-1", 400, 0),
+            ("x", 400, 0), ("", 400, 0), ("99999999999999999999", 400, 0),
+        ])
     func pageLimit(limit: String, status: Int, count: Int) {
         let answer = history(nodeWithHistory(limits: ["historyPage": "4"]), "?limit=\(limit)")
         #expect(answer.status == status)
@@ -317,9 +347,11 @@ struct HTTPChatTests {
         #expect(answer.json.data.elements.count == 4 && answer.json.meta.hasMore == true)
     }
 
-    @Test("A position that is none is refused", arguments: [
-        "-1", "x", "1.5", "99999999999999999999", "%zz",
-    ])
+    @Test(
+        "A position that is none is refused",
+        arguments: [
+            "-1", "x", "1.5", "99999999999999999999", "%zz",
+        ])
     func badAfter(after: String) {
         let answer = history(nodeWithHistory(), "?after=\(after)")
         #expect(answer.status == 400 && answer.json.error.code == "VALIDATION_ERROR")
@@ -355,13 +387,15 @@ struct HTTPChatTests {
 
     // MARK: The store fails
 
-    @Test("While the store refuses, each request is 503 with Retry-After", arguments: [
-        ("GET", "/api/v1/chats", nil), ("POST", "/api/v1/chats", #"{"type":"group"}"#),
-        ("GET", "/api/v1/chats/c1/members", nil),
-        ("POST", "/api/v1/chats/c1/members", #"{"userIds":["x"]}"#),
-        ("DELETE", "/api/v1/chats/c1/members/bob", nil),
-        ("GET", "/api/v1/chats/c1/messages", nil),
-    ] as [(String, String, String?)])
+    @Test(
+        "While the store refuses, each request is 503 with Retry-After",
+        arguments: [
+            ("GET", "/api/v1/chats", nil), ("POST", "/api/v1/chats", #"{"type":"group"}"#),
+            ("GET", "/api/v1/chats/c1/members", nil),
+            ("POST", "/api/v1/chats/c1/members", #"{"userIds":["x"]}"#),
+            ("DELETE", "/api/v1/chats/c1/members/bob", nil),
+            ("GET", "/api/v1/chats/c1/messages", nil),
+        ] as [(String, String, String?)])
     func storeFails(method: String, path: String, body: String?) {
         let node = nodeWithHistory()
         node.fate = { _ in .fails }

@@ -113,9 +113,11 @@ struct HTTPFramingTests {
         #expect(socket.response().json.data.elements.count == 1)
     }
 
-    @Test("A body as long as the limit is taken, one byte more is refused with 413", arguments: [
-        (1_023, 400), (1_024, 400), (1_025, 413),
-    ])
+    @Test(
+        "A body as long as the limit is taken, one byte more is refused with 413",
+        arguments: [
+            (1_023, 400), (1_024, 400), (1_025, 413),
+        ])
     func bodyLimit(length: Int, status: Int) {
         let node = TestNode(limits: ["requestBody": "1024"])
         let socket = node.connect()
@@ -153,9 +155,11 @@ struct HTTPFramingTests {
         node.holdsAnswers = false
     }
 
-    @Test("A head as long as the limit is taken, one byte more is refused with 431", arguments: [
-        (1_023, 200), (1_024, 200), (1_025, 431),
-    ])
+    @Test(
+        "A head as long as the limit is taken, one byte more is refused with 431",
+        arguments: [
+            (1_023, 200), (1_024, 200), (1_025, 431),
+        ])
     func headLimit(length: Int, status: Int) {
         let node = TestNode(limits: ["requestHead": "1024"])
         let socket = node.connect()
@@ -168,9 +172,11 @@ struct HTTPFramingTests {
         #expect(socket.isHalfClosed == (status == 431))
     }
 
-    @Test("As many headers as the limit are taken, one more is refused with 431", arguments: [
-        (7, 200), (8, 200), (9, 431),
-    ])
+    @Test(
+        "As many headers as the limit are taken, one more is refused with 431",
+        arguments: [
+            (7, 200), (8, 200), (9, 431),
+        ])
     func headerLimit(count: Int, status: Int) {
         let node = TestNode(limits: ["requestHeaders": "8"])
         let socket = node.connect()
@@ -225,6 +231,41 @@ struct HTTPFramingTests {
         }
     }
 
+    @Test(
+        "A body that is refused anyway is not waited for: the answer comes, and the end",
+        arguments: [
+            ("POST /api/v1/chats", "", 401), ("POST /api/v1/chats", "Authorization: Bearer x", 401),
+            ("POST /nowhere", "", 404), ("POST /health", "", 405), ("POST /ws", "", 400),
+        ])
+    func earlyRefusal(line: String, field: String, status: Int) {
+        let socket = TestNode().connect()
+        socket.send(
+            "\(line) HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 900000\r\n"
+                + (field.isEmpty ? "" : field + "\r\n") + "\r\n{")
+        let answer = socket.response()
+        #expect(answer.status == status)
+        #expect(answer.field("Connection") == "close" && socket.isHalfClosed)
+        socket.send(health)
+        #expect(!socket.hasUnread)
+    }
+
+    @Test("A client that pipelines and does not read is answered as it reads, all in order")
+    func unreadAnswers() {
+        let node = TestNode()
+        let socket = node.connect()
+        socket.limit(to: 0)
+        let requests = (0..<1_000).flatMap { number in
+            number % 2 == 0 ? health : TestSocket.request("GET", "/nowhere")
+        }
+        socket.send(requests)
+        #expect(node.counter(.outboxBytes) < 100_000, "no more is answered than is read")
+        socket.limit(to: 30_000)
+        socket.limit(to: nil)
+        let statuses = (0..<1_000).map { _ in socket.response().status }
+        #expect(statuses == (0..<1_000).map { $0 % 2 == 0 ? 200 : 404 })
+        #expect(!socket.hasUnread && !socket.isClosed)
+    }
+
     @Test("A head that drips in is answered 408 at its deadline, whatever still comes")
     func headDeadline() {
         let node = TestNode()
@@ -259,7 +300,9 @@ struct HTTPFramingTests {
     func bodyDeadline() {
         let node = TestNode()
         let socket = node.connect()
-        socket.send("POST /api/v1/chats HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\n\r\n{")
+        socket.send(
+            "POST /api/v1/chats HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\n"
+                + "Authorization: Bearer \(node.token("alice"))\r\n\r\n{")
         node.advance(29_900)
         #expect(!socket.hasUnread)
         node.advance(200)
@@ -323,11 +366,13 @@ struct HTTPFramingTests {
         #expect(node.store.state.chatIDs.count == 1)
     }
 
-    @Test("A head that is no HTTP is refused in plain text and the connection ends", arguments: [
-        ("GARBAGE\r\n\r\n", 400), ("GET / HTTP/2.0\r\n\r\n", 505),
-        ("BREW / HTTP/1.1\r\nHost: t\r\n\r\n", 501), ("GET / HTTP/1.1\r\n\r\n", 400),
-        ("POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n", 501),
-    ])
+    @Test(
+        "A head that is no HTTP is refused in plain text and the connection ends",
+        arguments: [
+            ("GARBAGE\r\n\r\n", 400), ("GET / HTTP/2.0\r\n\r\n", 505),
+            ("BREW / HTTP/1.1\r\nHost: t\r\n\r\n", 501), ("GET / HTTP/1.1\r\n\r\n", 400),
+            ("POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n", 501),
+        ])
     func badHeads(text: String, status: Int) {
         let node = TestNode()
         let socket = node.connect()

@@ -5,7 +5,6 @@ import Gateway
 import StoreCore
 import TestSupport
 import Testing
-import Wire
 
 @Suite("Joining, resuming, leaving")
 struct JoinTests {
@@ -41,7 +40,9 @@ struct JoinTests {
         #expect(alice.contents() == ["m5"])
     }
 
-    @Test("With since: the ack, the entries after it in order, caughtUp, then live", arguments: [1, 2])
+    @Test(
+        "With since: the ack, the entries after it in order, caughtUp, then live",
+        arguments: [1, 2])
     func joinWithSince(shards: Int) {
         let node = node(shards: shards, messages: 5)
         let alice = node.client("alice", shard: shards - 1)
@@ -210,9 +211,11 @@ struct JoinTests {
         #expect(alice.contents() == ["m4"])
     }
 
-    @Test("A resume of nothing, or of refused chats only, is caught up with nothing", arguments: [
-        [:], ["c9": 1],
-    ] as [JSONValue])
+    @Test(
+        "A resume of nothing, or of refused chats only, is caught up with nothing",
+        arguments: [
+            [:], ["c9": 1],
+        ] as [JSONValue])
     func emptyResume(chats: JSONValue) {
         let node = node()
         let alice = node.client("alice")
@@ -227,7 +230,8 @@ struct JoinTests {
     func resumeLimit(count: Int) {
         let node = node(["chatsPerResume": "3"])
         let alice = node.client("alice")
-        let chats = Dictionary(uniqueKeysWithValues: (0..<count).map { ("x\($0)", JSONValue.number(0)) })
+        let chats = Dictionary(
+            uniqueKeysWithValues: (0..<count).map { ("x\($0)", JSONValue.number(0)) })
         let ack = alice.ask("resume", ["chats": .object(chats)])
         #expect(ack.ok == .bool(count <= 3))
         if count > 3 { #expect(ack.error.code == "INVALID_INPUT") }
@@ -252,58 +256,75 @@ struct JoinTests {
 
     // MARK: Between the read and the answer
 
-    @Test("What is committed between the store's read and its answer comes once, in order",
+    @Test(
+        "What is committed between the store's read and its answer comes once, in order",
         arguments: [1, 2], [0, 1, 2])
     func duringCatchUp(shards: Int, step: Int) {
-        let node = node(shards: shards, messages: 3)
-        let alice = node.client("alice", shard: shards - 1)
-        node.holdsAnswers = true
-        alice.say("chat.join", ["chatId": "c1", "since": 1], id: 1)
-        // A catch-up asks for the head, for who may, for the log.
-        for _ in 0..<step { node.releaseOne() }
-        for content in ["m4", "m5"] { live(node, content) }
-        #expect(alice.events("message.new").isEmpty)
-        node.holdsAnswers = false
-        live(node, "m6")
-        let events = alice.events()
-        #expect(
-            events.filter { $0.type == "message.new" }.map { $0.payload.seq.intValue }
-                == [2, 3, 4, 5, 6])
-        #expect(events.filter { $0.type == "caughtUp" }.count == 1)
+        for count in [1, 2, 5] {
+            let node = node(shards: shards, messages: 3)
+            let alice = node.client("alice", shard: shards - 1)
+            node.holdsAnswers = true
+            alice.say("chat.join", ["chatId": "c1", "since": 1], id: 1)
+            // A catch-up asks for the head, for who may, for the log.
+            for _ in 0..<step { node.releaseOne() }
+            for number in 0..<count { live(node, "m\(number + 4)") }
+            #expect(alice.events("message.new").isEmpty)
+            node.holdsAnswers = false
+            live(node, "last")
+            let events = alice.events()
+            #expect(
+                events.filter { $0.type == "message.new" }.map { $0.payload.seq.intValue }
+                    == Array(2...(count + 4)))
+            #expect(events.filter { $0.type == "caughtUp" }.count == 1)
+        }
     }
 
-    @Test("Commits at any moment of any catch-up leave no hole and no repeat (property)",
+    @Test(
+        "Commits at any moment of any catch-up leave no hole and no repeat (property)",
         arguments: 1...60)
     func catchUpProperty(seed: Int) {
         var numbers = Numbers(seed: UInt64(seed))
         let shards = 1 + seed % 3
         let node = node(["joins": "1000"], shards: shards, messages: numbers.below(4))
         let alice = node.client("alice", shard: numbers.below(shards))
-        var hasJoined = false
-        for _ in 0..<40 {
-            node.holdsAnswers = numbers.below(8) > 0
-            switch numbers.below(5) {
-            case 0, 1:
+        var seen: [Int] = []
+        var isJoining = false
+        func read() {
+            for event in alice.events() {
+                if event.type == "message.new" { seen.append(event.payload.seq.intValue ?? -1) }
+                if event.type == "caughtUp" { isJoining = false }
+            }
+        }
+        func join() {
+            read()
+            guard !isJoining else { return }
+            isJoining = true
+            let since = JSONValue.number(Double(seen.last ?? 0))
+            node.together {
+                alice.say("chat.leave", ["chatId": "c1"])
+                alice.say("chat.join", ["chatId": "c1", "since": since])
+            }
+        }
+        join()
+        for _ in 0..<60 {
+            node.holdsAnswers = numbers.below(16) > 0
+            switch numbers.below(8) {
+            case 0...1:
                 let entry = node.append("c1", by: "bob", "x")
-                // The bus may repeat itself, and it may lose.
-                for _ in 0..<numbers.below(4) { node.arrive(.entry(entry), on: .chat(chat)) }
-            case 2:
-                node.releaseOne()
-            case 3:
-                if !hasJoined {
-                    hasJoined = true
-                    alice.say("chat.join", ["chatId": "c1", "since": 0], id: 1)
-                }
-            default:
-                node.advance(numbers.below(300))
+                // The bus may repeat itself, and now and then it loses.
+                let times = numbers.below(6) == 0 ? 0 : 1 + numbers.below(2)
+                for _ in 0..<times { node.arrive(.entry(entry), on: .chat(chat)) }
+            case 2...4: node.releaseOne()
+            case 5...6: join()
+            default: node.advance(numbers.below(300))
             }
         }
         node.holdsAnswers = false
-        if !hasJoined { alice.say("chat.join", ["chatId": "c1", "since": 0]) }
         let last = node.append("c1", by: "bob", "last")
         node.arrive(.entry(last), on: .chat(chat))
         node.advance(1_000)
-        let seen = alice.events("message.new").map { $0.seq.intValue ?? -1 }
+        read()
+        #expect(!isJoining)
         #expect(seen == Array(1...node.log("c1").count))
     }
 
@@ -478,155 +499,6 @@ struct JoinTests {
         }
         live(node, "after")
         #expect(phone.events().isEmpty && laptop.events().isEmpty)
-        #expect(node.counter(.subscriptions) == 0)
-    }
-}
-
-@Suite("The ws dialect: all chats, unasked")
-struct LegacyTests {
-    private func live(_ node: TestNode, _ content: String, in name: String) {
-        let entry = node.append(name, by: "bob", content)
-        node.arrive(.entry(entry), on: .chat(ChatID(trusted: name)))
-    }
-
-    @Test("A ws client hears all its chats without joining, and nothing is replayed", arguments: [1, 3])
-    func followsAll(shards: Int) {
-        let node = TestNode(shards: shards)
-        for index in 1...5 { node.group("c\(index)", ["bob", "alice"]) }
-        node.group("other", ["bob"])
-        node.append("c1", by: "bob", "old")
-        let alice = node.client("alice", dialect: .ws, shard: shards - 1)
-        for index in 1...5 { live(node, "m\(index)", in: "c\(index)") }
-        live(node, "not yours", in: "other")
-        #expect(alice.contents() == (1...5).map { "m\($0)" })
-    }
-
-    @Test("It hears its own messages too; its v1 sibling on the sending side does not")
-    func echo() {
-        let node = TestNode()
-        node.group("c1", ["alice", "bob"])
-        let alice = node.client("alice", dialect: .ws)
-        let bob = node.client("bob", dialect: .ws)
-        alice.say("SEND_MESSAGE", ["roomId": "c1", "content": "x"], id: 1)
-        let events = alice.events()
-        #expect(events.map(\.type) == ["ACK", "MESSAGE"])
-        #expect(bob.contents() == ["x"])
-    }
-
-    @Test("A dialect for each connection: both hear the same in their own names")
-    func mixed() {
-        let node = TestNode()
-        node.group("c1", ["alice", "bob"])
-        let ws = node.client("alice", dialect: .ws)
-        let v1 = node.member("alice", of: "c1")
-        live(node, "x", in: "c1")
-        let both = [ws.events(), v1.events()]
-        #expect(both.map { $0.map(\.type) } == [["MESSAGE"], ["message.new"]])
-        #expect(both[0][0].payload == both[1][0].payload)
-    }
-
-    @Test("It is brought into a new chat, and hears it from the first message on", arguments: [1, 2])
-    func newChat(shards: Int) {
-        let node = TestNode(shards: shards)
-        let alice = node.client("alice", dialect: .ws, shard: shards - 1)
-        let carol = node.client("carol", dialect: .ws)
-        let answer = node.connect().request(
-            "POST", "/api/v1/chats", token: node.token("bob"),
-            body: #"{"type":"group","members":["alice"]}"#)
-        let id = answer.json.data.id.stringValue ?? ""
-        live(node, "first", in: id)
-        #expect(alice.contents() == ["first"])
-        #expect(carol.events().isEmpty)
-    }
-
-    @Test("A message sent right behind the creation is not missed")
-    func newChatAtOnce() {
-        let node = TestNode()
-        let alice = node.client("alice", dialect: .ws)
-        let bob = node.client("bob")
-        let http = node.connect()
-        // The catch-up of the new chat is still on its way when the message is committed.
-        http.send(
-            TestSocket.request(
-                "POST", "/api/v1/chats", token: node.token("svc", role: "service"),
-                body: #"{"type":"group","id":"n1","members":["alice","bob"]}"#))
-        bob.say("message.send", ["chatId": "n1", "content": "first"])
-        #expect(alice.contents() == ["first"])
-    }
-
-    @Test("It is brought into a chat by being added: the entry that says so comes first", arguments: [
-        1, 2,
-    ])
-    func added(shards: Int) {
-        let node = TestNode(shards: shards)
-        node.group("c1", ["bob"])
-        node.append("c1", by: "bob", "before")
-        let alice = node.client("alice", dialect: .ws, shard: shards - 1)
-        let answer = node.connect().request(
-            "POST", "/api/v1/chats/c1/members", token: node.token("bob"),
-            body: #"{"userIds":["alice"]}"#)
-        #expect(answer.status == 200)
-        live(node, "after", in: "c1")
-        let events = alice.events()
-        #expect(events.map(\.type) == ["CHAT_CHANGED", "MESSAGE"])
-        #expect(events[0].payload.kind == "memberAdded" && events[0].payload.seq == 2)
-        #expect(events[1].payload.seq == 3)
-    }
-
-    @Test("Removed and added again, it follows again")
-    func addedAgain() {
-        let node = TestNode()
-        node.group("c1", ["bob", "alice"])
-        let alice = node.client("alice", dialect: .ws)
-        let http = node.connect()
-        let token = node.token("bob")
-        _ = http.request("DELETE", "/api/v1/chats/c1/members/alice", token: token)
-        live(node, "away", in: "c1")
-        _ = http.request(
-            "POST", "/api/v1/chats/c1/members", token: token, body: #"{"userIds":["alice"]}"#)
-        live(node, "back", in: "c1")
-        let events = alice.events()
-        #expect(events.map(\.type) == ["CHAT_CHANGED", "CHAT_CHANGED", "MESSAGE"])
-        #expect(events.map(\.payload.seq) == [1, 3, 4])
-    }
-
-    @Test("A resume right behind the greeting: its replay comes before what is live")
-    func resumeFirst() {
-        let node = TestNode()
-        node.group("c1", ["bob", "alice"])
-        for number in 1...3 { node.append("c1", by: "bob", "m\(number)") }
-        let socket = node.connect()
-        node.holdsAnswers = true
-        socket.upgrade(fields: ["Authorization: Bearer \(node.token("alice"))"])
-        socket.say("RESUME", ["chats": ["c1": 1]], id: 1)
-        live(node, "m4", in: "c1")
-        node.holdsAnswers = false
-        live(node, "m5", in: "c1")
-        let events = socket.events()
-        let seqs = events.filter { $0.type == "MESSAGE" }.compactMap(\.payload.seq.intValue)
-        #expect(seqs == [2, 3, 4, 5])
-        #expect(events.filter { $0.type == "CAUGHT_UP" }.count == 1)
-    }
-
-    @Test("Where the store cannot say which chats there are, the connection is closed with 4202")
-    func listFails() {
-        let node = TestNode()
-        node.fate = { _ in .fails }
-        let socket = node.connect()
-        socket.upgrade(fields: ["Authorization: Bearer \(node.token("alice"))"])
-        #expect(socket.types() == ["READY"])
-        #expect(socket.closeCode == 4202)
-    }
-
-    @Test("After the last ws connection of a user nothing of them is followed")
-    func end() {
-        let node = TestNode()
-        node.group("c1", ["alice"])
-        let first = node.client("alice", dialect: .ws)
-        let second = node.client("alice", dialect: .ws)
-        #expect(node.counter(.subscriptions) == 4)
-        first.end()
-        second.send(TestSocket.close(1000))
         #expect(node.counter(.subscriptions) == 0)
     }
 }

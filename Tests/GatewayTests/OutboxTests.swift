@@ -14,8 +14,10 @@ struct OutboxTests {
     }
 
     private func bytes(_ count: Int, from first: Int = 0) -> [UInt8] {
-        (0..<count).map { UInt8(truncatingIfNeeded: first + $0) }
+        Array(Self.pattern[(first & 255)..<((first & 255) + count)])
     }
+
+    private static let pattern = (0..<250_000).map { UInt8(truncatingIfNeeded: $0) }
 
     @Test("What is appended waits, in order, until it is consumed")
     func order() {
@@ -49,7 +51,8 @@ struct OutboxTests {
     @Test("Consumed at every byte, what is left is right")
     func everyByte() {
         let size = Outbox.sharingThreshold
-        let whole = bytes(3) + bytes(size, from: 7) + bytes(2, from: 90) + bytes(size, from: 50)
+        let whole =
+            bytes(3) + bytes(size, from: 7) + bytes(2, from: 90) + bytes(size, from: 50)
             + bytes(4, from: 30)
         let interesting = Set(0...10).union((size - 5)...(size + 15))
             .union((2 * size - 3)...(2 * size + 9))
@@ -103,7 +106,7 @@ struct OutboxTests {
         #expect(pending(outbox).bytes == Array(bytes(200_000)[115_537...]) + [7])
     }
 
-    @Test("Any appends and consumes, against an array (property)", arguments: 1...60)
+    @Test("Any appends and consumes, against an array (property)", arguments: 1...20)
     func property(seed: Int) {
         var numbers = Numbers(seed: UInt64(seed))
         var pool = BufferPool()
@@ -128,7 +131,7 @@ struct OutboxTests {
             default:
                 guard !outboxes[which].isEmpty else { continue }
                 let offered = pending(outboxes[which]).bytes
-                #expect(offered.elementsEqual(models[which].prefix(offered.count)))
+                #expect(offered == Array(models[which].prefix(offered.count)))
                 #expect(!offered.isEmpty)
                 let taken = numbers.below(offered.count + 1)
                 outboxes[which].consume(taken, returningTo: &pool)

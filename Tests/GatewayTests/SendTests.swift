@@ -45,10 +45,12 @@ struct SendTests {
         let eve = node.member("eve", of: "c2")
         let ack = alice.ask(
             "message.send",
-            message("h\"i\n€", [
-                "type": "image", "replyToId": "m0", "threadId": "t0",
-                "expiresAt": "2026-02-01T00:00:00.500Z",
-            ]))
+            message(
+                "h\"i\n€",
+                [
+                    "type": "image", "replyToId": "m0", "threadId": "t0",
+                    "expiresAt": "2026-02-01T00:00:00.500Z",
+                ]))
         let events = bob.events()
         #expect(events.map(\.type) == ["message.new"])
         let payload = events[0].payload
@@ -137,21 +139,23 @@ struct SendTests {
 
     // MARK: Every name in, each dialect's names out
 
-    @Test("Every spelling of every event is understood on both dialects", arguments: Dialect.allCases)
+    @Test(
+        "Every spelling of every event is understood on both dialects", arguments: Dialect.allCases)
     func spellings(dialect: Dialect) {
         for name in CommandName.allCases {
             for spelling in name.spellings {
                 let node = node()
                 node.append("c1", by: "bob", "m1")
                 let alice = node.client("alice", dialect: dialect)
-                let payload: JSONValue = switch name {
-                case .authenticate: ["token": .string(node.token("alice"))]
-                case .join, .leave: ["chatId": "c1"]
-                case .send: message("x")
-                case .acknowledge, .read: ["chatId": "c1", "seq": 1]
-                case .type: ["chatId": "c1", "isTyping": true]
-                case .resume: ["chats": ["c1": 0]]
-                }
+                let payload: JSONValue =
+                    switch name {
+                    case .authenticate: ["token": .string(node.token("alice"))]
+                    case .join, .leave: ["chatId": "c1"]
+                    case .send: message("x")
+                    case .acknowledge, .read: ["chatId": "c1", "seq": 1]
+                    case .type: ["chatId": "c1", "isTyping": true]
+                    case .resume: ["chats": ["c1": 0]]
+                    }
                 alice.say("\(spelling)", payload, id: 1)
                 node.advance(300)
                 let event = alice.events().first { $0.id == 1 }
@@ -244,14 +248,17 @@ struct SendTests {
 
     // MARK: Refusals
 
-    @Test("Ciphertext as long as the limit is taken, one byte more is PAYLOAD_TOO_LARGE", arguments: [
-        1_023, 1_024, 1_025,
-    ])
+    @Test(
+        "Ciphertext as long as the limit is taken, one byte more is PAYLOAD_TOO_LARGE",
+        arguments: [
+            1_023, 1_024, 1_025,
+        ])
     func ciphertextLimit(length: Int) {
         let node = node(["ciphertext": "1024"])
         let alice = node.client("alice")
         // Bytes of UTF-8 count, not characters, nor bytes of the frame.
-        let content = "\n" + String(repeating: "€", count: (length - 1) / 3)
+        let content =
+            "\n" + String(repeating: "€", count: (length - 1) / 3)
             + String(repeating: "x", count: (length - 1) % 3)
         #expect(content.utf8.count == length)
         let ack = alice.ask("message.send", message(content))
@@ -297,10 +304,12 @@ struct SendTests {
         #expect(events[0].payload.code == "NOT_FOUND")
     }
 
-    @Test("An id comes back as it was given", arguments: [
-        .number(0), .number(-5), .number(9_007_199_254_740_991), "", "a\"b\u{1}€",
-        .string(String(repeating: "i", count: 64)),
-    ] as [JSONValue])
+    @Test(
+        "An id comes back as it was given",
+        arguments: [
+            .number(0), .number(-5), .number(9_007_199_254_740_991), "", "a\"b\u{1}€",
+            .string(String(repeating: "i", count: 64)),
+        ] as [JSONValue])
     func ids(id: JSONValue) {
         let alice = node().client("alice")
         alice.say("message.send", message("x"), id: id)
@@ -418,7 +427,9 @@ struct SendTests {
         #expect(again.duplicate == true && again.seq == 1)
     }
 
-    @Test("What is sent while a fate is unknown was never submitted: SERVICE_UNAVAILABLE at once (P5)")
+    @Test(
+        "What is sent while a fate is unknown was never submitted: SERVICE_UNAVAILABLE at once (P5)"
+    )
     func behindUnknown() {
         let node = node()
         let alice = node.client("alice")
@@ -455,7 +466,9 @@ struct SendTests {
         let node = node(["lane": "64", "batch": "1", "sendBurst": "1000"])
         let alice = node.client("alice")
         node.holdsAnswers = true
-        for number in 0..<67 { alice.say("message.send", message("m\(number)"), id: .number(Double(number))) }
+        for number in 0..<67 {
+            alice.say("message.send", message("m\(number)"), id: .number(Double(number)))
+        }
         let refused = alice.events()
         // One is with the store, 64 wait.
         #expect(refused.map(\.id) == [65, 66])

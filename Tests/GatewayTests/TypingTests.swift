@@ -146,9 +146,11 @@ struct TypingTests {
         #expect(alice.events().isEmpty)
     }
 
-    @Test("Above the limit of members nobody is told, and nothing is refused", arguments: [
-        (2, false), (3, true), (4, true),
-    ])
+    @Test(
+        "Above the limit of members nobody is told, and nothing is refused",
+        arguments: [
+            (2, false), (3, true), (4, true),
+        ])
     func largeGroup(limit: Int, isTold: Bool) {
         let (node, alice, bob) = members(["typingMembers": "\(limit)"])
         #expect(alice.ask("typing", ["chatId": "c1", "isTyping": true]).ok == true)

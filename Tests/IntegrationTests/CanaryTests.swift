@@ -9,7 +9,9 @@ import Wire
 struct CanaryTests {
     private static let canary = "CANARY-4f1b"
 
-    @Test("P18 Tokens, secrets and contents are in no log line, at the most talkative level, and no metric")
+    @Test(
+        "P18 Tokens, secrets and contents are in no log line of any level, and in no metric"
+    )
     func nothingGetsOut() throws {
         let extraSecret = "\(Self.canary) a second secret of 32 bytes and more"
         let server = try TestServer(
@@ -25,7 +27,8 @@ struct CanaryTests {
             try client.send("\(Self.canary) content", to: chat, id: "\(Self.canary)-id")
             // Refusals of everything: another body under the id, too long, no chat, no request.
             _ = try client.request {
-                Frames.send("\(Self.canary) other", to: chat, clientMessageID: "\(Self.canary)-id", id: $0)
+                Frames.send(
+                    "\(Self.canary) other", to: chat, clientMessageID: "\(Self.canary)-id", id: $0)
             }
             _ = try client.request {
                 Frames.send(
@@ -33,7 +36,8 @@ struct CanaryTests {
                     id: $0)
             }
             _ = try client.request {
-                Frames.send("\(Self.canary)", to: "\(Self.canary)-chat", clientMessageID: nil, id: $0)
+                Frames.send(
+                    "\(Self.canary)", to: "\(Self.canary)-chat", clientMessageID: nil, id: $0)
             }
             try client.plain.send(#"{"type":"\#(Self.canary)","payload":{}}"#)
             try client.plain.send(#"{"\#(Self.canary)"#)

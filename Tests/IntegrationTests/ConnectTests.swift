@@ -28,8 +28,8 @@ struct ConnectTests {
         }
         try bob.write("hello alice\n")
         try eventually("alice hears bob") { alice.output.contains("bob: hello alice\n") }
-        try eventually("alice sees that it was delivered") {
-            alice.output.contains("✓✓ alice: hello bob\n")
+        try eventually("alice sees that it was read") {
+            alice.output.contains("✓✓ read alice: hello bob\n")
         }
         try alice.write("a last line without its end")
         alice.closeInput()

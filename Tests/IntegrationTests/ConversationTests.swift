@@ -49,7 +49,11 @@ struct ConversationTests {
 
     private static func typing(_ client: TestClient) throws -> [String] {
         try client.next("typing") { event in
-            if case .typing(_, let user, let isTyping) = event { [user, "\(isTyping)"] } else { nil }
+            if case .typing(_, let user, let isTyping) = event {
+                [user, "\(isTyping)"]
+            } else {
+                nil
+            }
         }
     }
 
@@ -113,7 +117,8 @@ struct ConversationTests {
                 _ = try PlainClient(
                     connecting: server.url.socket, token: String(bad), tokenPlace: .header)
             } catch {
-                if case .refused(401, "INVALID_TOKEN", _, _) = error {} else {
+                if case .refused(401, "INVALID_TOKEN", _, _) = error {
+                } else {
                     Issue.record("\(error)")
                 }
                 throw error
@@ -155,7 +160,8 @@ struct ConversationTests {
 
         let group = try alice.createChat(type: "group", members: ["bob"], name: "the group").id
         try alice.addMembers(["carol", "dave"], to: group)
-        #expect(try bob.members(of: group).map(\.user).sorted() == ["alice", "bob", "carol", "dave"])
+        #expect(
+            try bob.members(of: group).map(\.user).sorted() == ["alice", "bob", "carol", "dave"])
         #expect(try bob.members(of: group).first { $0.user == "alice" }?.role == "owner")
         let list = try HTTPExchange.request(
             "GET", server.url.at("/api/v1/chats"), token: bob.token)

@@ -36,8 +36,9 @@ struct HealthyPair {
                 let began = MonotonicClock.now()
                 try clients[number % 2].send("\(number)", to: chat)
                 let message = try clients[1 - number % 2].message()
-                #expect(message.content == "\(number)")
-                #expect(message.seq == Int64(number))
+                try check(
+                    message.content == "\(number)" && message.seq == Int64(number),
+                    "message \(number) came as \(message.seq)")
                 let tookMs = MonotonicClock.now().milliseconds(since: began)
                 result.withLock { $0 = (number, max($0.slowestMs, tookMs)) }
             }

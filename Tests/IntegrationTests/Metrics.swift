@@ -13,6 +13,14 @@ struct Metrics {
         }
     }
 
+    /// The one that asks among them.
+    var openConnections: Int {
+        get throws {
+            try self["martlet_connections_accepted_total"]
+                - self["martlet_connections_closed_total"]
+        }
+    }
+
     /// Fails for a name that is not there: it would be 0 for ever.
     subscript(_ name: String) -> Int {
         get throws {

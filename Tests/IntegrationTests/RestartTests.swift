@@ -35,7 +35,9 @@ struct RestartTests {
         #expect(member?.readSeq == 12)
     }
 
-    @Test("P4 A message that is sent again after a restart is known, and another under its id refused")
+    @Test(
+        "P4 A message that is sent again after a restart is known, and another under its id refused"
+    )
     func dedupeStays() throws {
         let server = try TestServer()
         let chat = try server.api("alice").openDirectChat(with: "bob").id
@@ -55,7 +57,9 @@ struct RestartTests {
         #expect(try alice.send("next", to: chat).seq == 2, "no seq was burnt")
     }
 
-    @Test("P2 A client that resumes after a restart gets what it missed, once and in order, then live")
+    @Test(
+        "P2 A client that resumes after a restart gets what it missed, once and in order, then live"
+    )
     func resume() throws {
         let server = try TestServer()
         let api = try server.api("alice")
@@ -115,15 +119,18 @@ struct RestartTests {
                     }
                     acked.withLock { $0[seq] = content }
                 }
-                #expect(try client.close() == .draining)
-                #expect(client.closed?.reason.contains("retryMs") == true)
+                let code = try client.close()
+                try check(
+                    code == .draining && client.closed?.reason.contains("retryMs") == true,
+                    "\(user) was closed with \(code?.rawValue ?? 0)")
             }
         }
         let stopper: @Sendable () throws -> Void = {
             try eventually("a hundred acks") {
                 isRunning.withLock { $0 } == members.count && acked.withLock { $0.count } >= 100
             }
-            #expect(try server.stop(withinMs: 10_000) == .code(0))
+            let exit = try server.stop(withinMs: 10_000)
+            try check(exit == .code(0), "the server ended with \(exit)")
         }
         try inParallel(senders + [stopper])
 

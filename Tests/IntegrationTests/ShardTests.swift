@@ -6,7 +6,9 @@ import Wire
 /// Many connections over several shards: the kernel spreads them, so what one sends crosses over to
 /// the others' threads.
 struct ShardTests {
-    @Test("P3 Each of 40 connections in a group gets each of 500 messages once and in order", arguments: [2, 3])
+    @Test(
+        "P3 Each of 40 connections in a group gets each of 500 messages once and in order",
+        arguments: [2, 3])
     func oneGroup(shards: Int) throws {
         var options = TestServer.Options()
         options.shards = shards
@@ -23,7 +25,8 @@ struct ShardTests {
             for sender in senders {
                 asked[sender.user, default: []].append(
                     try sender.begin {
-                        Frames.send("\(sender.user) \(number)", to: chat, clientMessageID: nil, id: $0)
+                        Frames.send(
+                            "\(sender.user) \(number)", to: chat, clientMessageID: nil, id: $0)
                     })
             }
             if number.isMultiple(of: 10) { for client in clients { try client.pumpAll() } }

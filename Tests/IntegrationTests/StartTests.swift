@@ -56,7 +56,8 @@ struct StartTests {
     func portTaken() throws {
         let server = try TestServer()
         try Self.expectRefusal(
-            Self.secret + ["--port", "\(server.port)"], saying: ["\(server.port)", "taken", "--port"])
+            Self.secret + ["--port", "\(server.port)"],
+            saying: ["\(server.port)", "taken", "--port"])
         #expect(try server.get("/health/ready").status == 200, "the first one serves on")
     }
 
@@ -84,7 +85,8 @@ struct StartTests {
     func damagedDatabase() throws {
         let folder = try TemporaryFolder("damaged")
         try folder.write(String(repeating: "no database ", count: 1_000), to: "martlet.db")
-        try Self.expectRefusal(Self.secret + ["--data", folder.path], saying: ["sqlite", "backup"])
+        try Self.expectRefusal(
+            Self.secret + ["--data", folder.path], saying: ["sqlite", "backup"])
     }
 
     @Test("P17 A flag that does not exist is named")
@@ -241,7 +243,7 @@ struct StartTests {
         #expect(lines.contains("port = 4003"), "a flag comes first")
         #expect(lines.contains("shards = 5"), "then the environment")
         #expect(lines.contains("instance = from-file"), "then the file")
-        #expect(lines.contains { $0.hasPrefix("limit = sends=7 ") })
+        #expect(lines.contains("limit = sends=7"))
         #expect(lines.contains("jwt-secret = ********"))
         #expect(!output.contains(hidden))
     }

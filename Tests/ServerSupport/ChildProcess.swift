@@ -26,7 +26,8 @@ package final class ChildProcess: Sendable {
     ///   - environment: added to PATH, HOME, LANG and the loader's variables; nothing else of this
     ///     process's environment gets in.
     ///   - output: the path, without an ending, of the files for what it says; appended to.
-    ///   - hasInput: whether its standard input is what `write` gives it; otherwise it is at its end.
+    ///   - hasInput: whether its standard input is what `write` gives it; otherwise it is at its
+    ///     end.
     package init(
         _ path: String, _ arguments: [String], environment: [String: String] = [:],
         output: String, hasInput: Bool = false
@@ -76,7 +77,8 @@ package final class ChildProcess: Sendable {
         var words = unsafe ([path] + arguments).map { unsafe strdup($0) } + [nil]
         var settings = unsafe variables.map { unsafe strdup("\($0)=\($1)") } + [nil]
         defer {
-            for unsafe word in unsafe words + settings { unsafe free(word) }
+            for index in unsafe words.indices { unsafe free(words[index]) }
+            for index in unsafe settings.indices { unsafe free(settings[index]) }
         }
         var id: pid_t = 0
         let result = unsafe posix_spawnp(&id, path, &actions, &attributes, &words, &settings)

@@ -13,26 +13,12 @@ package enum MartletBinary {
             }
             return path
         }
-        for folder in folders() {
-            let path = folder.appendingPathComponent("martlet").path
-            if FileManager.default.isExecutableFile(atPath: path) { return path }
-        }
+        // Not anywhere else: that might be another build than the one under test.
+        let path = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+            .deletingLastPathComponent().appendingPathComponent("martlet").path
+        if FileManager.default.isExecutableFile(atPath: path) { return path }
         throw SupportError(
             "there is no martlet beside the tests; run: swift build --product martlet "
                 + "(or set MARTLET_BINARY)")
-    }
-
-    /// Of the running program, which may be inside a bundle; then that of a debug build.
-    private static func folders() -> [URL] {
-        let program = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
-        let root = URL(fileURLWithPath: #filePath).resolvingSymlinksInPath()
-            .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
-        var folder = program.deletingLastPathComponent()
-        var found: [URL] = []
-        for _ in 0..<4 {
-            found.append(folder)
-            folder = folder.deletingLastPathComponent()
-        }
-        return found + [root.appendingPathComponent(".build/debug")]
     }
 }

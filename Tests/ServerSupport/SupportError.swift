@@ -14,7 +14,7 @@ package struct SupportError: Error, Hashable, Sendable, CustomStringConvertible 
 ///
 /// - Throws: `SupportError` that names `what`, where the time runs out first.
 package func eventually(
-    _ what: String, withinMs milliseconds: Int = 10_000, _ condition: () throws -> Bool
+    _ what: String, withinMs milliseconds: Int = 30_000, _ condition: () throws -> Bool
 ) throws {
     let deadline = MonotonicClock.now().advanced(byMilliseconds: milliseconds)
     while try !condition() {
@@ -23,4 +23,13 @@ package func eventually(
         }
         usleep(5_000)
     }
+}
+
+/// Fails where `condition` does not hold. On threads of a test's own it takes the place of
+/// `#expect`, which would not know there which test it belongs to.
+package func check(
+    _ condition: Bool, _ complaint: @autoclosure () -> String, file: StaticString = #fileID,
+    line: UInt = #line
+) throws {
+    guard condition else { throw SupportError("\(file):\(line): \(complaint())") }
 }

@@ -6,7 +6,8 @@ package final class TemporaryFolder: Sendable {
     package let path: String
 
     package init(_ name: String = "test") throws {
-        path = FileManager.default.temporaryDirectory
+        path =
+            FileManager.default.temporaryDirectory
             .appendingPathComponent("martlet-\(name)-\(UUID().uuidString)").path
         try FileManager.default.createDirectory(
             atPath: path, withIntermediateDirectories: true,

@@ -92,7 +92,8 @@ package final class TestClient {
     ) throws -> ServerEvent.Ack {
         try accepted(
             "message",
-            try request { Frames.send(content, to: chat, clientMessageID: clientMessageID, id: $0) })
+            try request { Frames.send(content, to: chat, clientMessageID: clientMessageID, id: $0) }
+        )
     }
 
     private func accepted(_ what: String, _ ack: ServerEvent.Ack) throws -> ServerEvent.Ack {

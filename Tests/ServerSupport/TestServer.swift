@@ -172,7 +172,8 @@ package final class TestServer: Sendable {
         return kibibytes * 1_024
     }
 
-    /// Open descriptors.
+    /// Open descriptors. Only a difference means something: what another thread of this process had
+    /// open without O_CLOEXEC at the start is among them.
     package func descriptorCount() throws -> Int {
         try FileManager.default.contentsOfDirectory(atPath: "/proc/\(process.id)/fd").count
     }
