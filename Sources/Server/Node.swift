@@ -103,10 +103,11 @@ package final class Node {
                     opened.give(error)
                     return
                 }
-                opened.give(nil)
                 do throws(SystemError) {
-                    try LaneRunner(store: store, links: links, status: status, limits: limits)
-                        .run()
+                    let runner = try LaneRunner(
+                        store: store, links: links, status: status, limits: limits)
+                    opened.give(nil)
+                    try runner.run()
                 } catch {
                     log.critical("the commit lane failed", metadata: ["error": "\(error)"])
                     System.die()
@@ -129,24 +130,29 @@ package final class Node {
     ) throws(StartError) -> JoinOnce {
         let shards = configuration.shards
         let limits = configuration.limits
+        let isReady = Handover<Bool>()
         do throws(SystemError) {
-            return try JoinOnce(name: "shard-\(index)") {
+            let thread = try JoinOnce(name: "shard-\(index)") {
                 // A shard's state is made inside its thread and never leaves it.
                 let shard = GatewayShard(
                     index: index, shardCount: shards, configuration: gateway, status: status,
                     busReachesOthers: links.bus.reachesOtherInstances,
                     random: SystemRandomNumberGenerator(), now: SystemClock().now())
                 do throws(SystemError) {
-                    try ShardRunner(
+                    let runner = try ShardRunner(
                         index: index, gateway: shard, limits: limits, links: links,
-                        listener: Listener(adopting: descriptor)
-                    ).run()
+                        listener: Listener(adopting: descriptor))
+                    isReady.give(true)
+                    try runner.run()
                 } catch {
                     links.log.critical(
                         "a shard failed", metadata: ["shard": "\(index)", "error": "\(error)"])
                     System.die()
                 }
             }
+            // Its descriptors are open and it serves: only then is the node said to be running.
+            _ = isReady.wait()
+            return thread
         } catch {
             throw StartError("\(error)")
         }
