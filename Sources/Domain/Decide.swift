@@ -36,7 +36,8 @@ package enum Core {
                 announcements: receipt.map(announcements) ?? [])
         case .refused(let refusal):
             Completion(reply: .refused(CommandError(refusal)), announcements: [])
-        case .conversation, .duplicate, .opened, .logs, .history, .range, .head, .conversations,
+        case .conversation, .duplicate, .opened, .logs, .history, .range, .head, .located,
+            .news, .conversations,
             .members:
             Completion(reply: .done, announcements: [])
         }

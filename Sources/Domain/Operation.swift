@@ -18,14 +18,17 @@ package enum Operation: Sendable {
     case readHistory(ReadHistory)
     case readRange(ReadRange)
     case head(ChatID)
+    /// Where an entry is in a chat's log, whoever may see it. Outcome: `.located`.
+    case locate(MessageID, in: ChatID)
+    case readNews(ReadNews)
     case listConversations(UserID)
     case listMembers(ChatID, by: UserID)
 
     package var isWrite: Bool {
         switch self {
         case .append, .advanceCursor, .createConversation, .changeMembership: true
-        case .openChats, .readLogs, .readHistory, .readRange, .head, .listConversations,
-            .listMembers:
+        case .openChats, .readLogs, .readHistory, .readRange, .head, .locate, .readNews,
+            .listConversations, .listMembers:
             false
         }
     }
@@ -57,6 +60,7 @@ package enum Operation: Sendable {
         case .changeMembership(let change): 256 + 64 * change.users.count
         case .openChats(let open): 128 + 64 * open.chats.count
         case .readLogs(let read): 128 + 64 * read.chats.count
+        case .readNews(let read): 128 + 64 * (read.chats.count + read.users.count)
         default: 256
         }
     }
@@ -306,6 +310,61 @@ package struct ReadRange: Sendable {
     }
 }
 
+/// A point in the store's own time: of its clock, or of whatever it counts. Compared by the store
+/// only, so that clocks of instances need not agree.
+package struct StoreTime: Hashable, Sendable {
+    package var value: Int64
+    package init(value: Int64) { self.value = value }
+}
+
+/// What a gateway asks when it may have missed news: how far these chats' logs go, which watermarks
+/// moved in them since, and which chats these users have come into since. Outcome: `.news`.
+package struct ReadNews: Sendable {
+    package var chats: [ChatID]
+    package var users: [UserID]
+    /// `News.at` of an earlier answer; nil asks for the heads alone.
+    package var since: StoreTime?
+
+    package init(chats: [ChatID], users: [UserID] = [], since: StoreTime? = nil) {
+        self.chats = chats
+        self.users = users
+        self.since = since
+    }
+}
+
+package struct News: Hashable, Sendable {
+    package struct Arrival: Hashable, Sendable {
+        package var user: UserID
+        package var chat: ChatID
+        /// What comes after it is news to the user.
+        package var since: Seq
+
+        package init(user: UserID, chat: ChatID, since: Seq) {
+            self.user = user
+            self.chat = chat
+            self.since = since
+        }
+    }
+
+    /// The last seq of each chat, in the order asked; 0 where there is no such chat.
+    package var heads: [Seq]
+    /// What others are shown of every mark in these chats that moved since, perhaps of more. `at` is
+    /// 0 where the store does not know when.
+    package var receipts: [Receipt]
+    /// Every stay of these users that began since and lasts, perhaps more.
+    package var arrivals: [Arrival]
+    /// To be asked with next time: nothing that was committed later is left out then. Early enough
+    /// for transactions that were under way.
+    package var at: StoreTime
+
+    package init(heads: [Seq], receipts: [Receipt], arrivals: [Arrival], at: StoreTime) {
+        self.heads = heads
+        self.receipts = receipts
+        self.arrivals = arrivals
+        self.at = at
+    }
+}
+
 /// What became of an operation.
 package enum Outcome: Hashable, Sendable {
     case appended(LogEntry)
@@ -322,6 +381,9 @@ package enum Outcome: Hashable, Sendable {
     case range([LogEntry])
     /// The last seq of the chat; 0 where there is no such chat.
     case head(Seq)
+    /// nil where the chat has no such entry.
+    case located(Seq?)
+    case news(News)
     case conversations([Conversation])
     case members([Member])
 

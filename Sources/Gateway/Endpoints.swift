@@ -379,7 +379,8 @@ extension GatewayShard {
                     json.key("hasMore")
                     json.bool(!page.isComplete)
                 })
-        case .appended, .duplicate, .cursor, .opened, .logs, .range, .head, .refused:
+        case .appended, .duplicate, .cursor, .opened, .logs, .range, .head, .located, .news,
+            .refused:
             invariant(false, "this outcome answers no HTTP request")
         }
     }

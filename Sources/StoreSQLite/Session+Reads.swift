@@ -7,6 +7,7 @@ struct ReadStatements {
     let entries: Statement
     let conversations: Statement
     let members: Statement
+    let marks: Statement
 
     init(_ connection: Connection) throws(SQLError) {
         view = try connection.prepare(
@@ -37,6 +38,8 @@ struct ReadStatements {
             LEFT JOIN watermarks w ON w.chat = m.chat AND w.user = m.user
             WHERE m.chat = ?1 AND m.ended_seq IS NULL ORDER BY m.key
             """)
+        marks = try connection.prepare(
+            "SELECT user, delivered, public_read FROM watermarks WHERE chat = ?1")
     }
 }
 

@@ -215,6 +215,8 @@ final class Session {
         case .readHistory(let read): try readHistory(read)
         case .readRange(let read): try readRange(read)
         case .head(let chat): .head(try self.chat(chat)?.lastSeq ?? 0)
+        case .locate(let id, let chat): .located(try locate(id, in: chat))
+        case .readNews(let read): .news(try news(read))
         case .listConversations(let user): .conversations(try conversations(of: user))
         case .listMembers(let chat, let user): try members(of: chat, for: user)
         default: nil

@@ -10,6 +10,8 @@ extension ModelState {
         case .readHistory(let read): readHistory(read)
         case .readRange(let read): .range(readRange(read))
         case .head(let chat): .head(index(of: chat).map { chats[$0].lastSeq } ?? 0)
+        case .locate(let id, let chat): .located(locate(id, in: chat))
+        case .readNews(let read): .news(news(read))
         case .listConversations(let user):
             .conversations(chats.indices.compactMap { conversation($0, for: user) })
         case .listMembers(let chat, let user): members(of: chat, for: user)
@@ -112,6 +114,43 @@ extension ModelState {
         var budget = Budget(entries: read.maximumEntries, bytes: read.maximumBytes)
         return Array(
             entries(of: read.chat).filter { $0.seq > read.after }.prefix { budget.takes($0) })
+    }
+
+    private func locate(_ id: MessageID, in chat: ChatID) -> Seq? {
+        guard let place = entryPlaces[id.text.name], place.chat == index(of: chat) else {
+            return nil
+        }
+        return Seq(place.index + 1)
+    }
+
+    /// All there is: a store may give more than what moved.
+    private func news(_ read: ReadNews) -> News {
+        var news = News(heads: [], receipts: [], arrivals: [], at: StoreTime(value: 0))
+        for id in read.chats {
+            let place = index(of: id)
+            news.heads.append(place.map { chats[$0].lastSeq } ?? 0)
+            guard let place, read.since != nil else { continue }
+            for name in chats[place].users.keys.sorted(by: { $0.lexicographicallyPrecedes($1) }) {
+                guard let marks = chats[place].users[name] else { continue }
+                news.receipts.append(
+                    Receipt(
+                        chat: id, user: UserID(trusted: String(decoding: name, as: UTF8.self)),
+                        deliveredSeq: marks.delivered > 0 ? marks.delivered : nil,
+                        readSeq: marks.publicRead > 0 ? marks.publicRead : nil,
+                        isReadPrivate: false, at: WallTime(milliseconds: 0)))
+            }
+        }
+        guard read.since != nil else { return news }
+        for user in read.users {
+            for chat in chats {
+                guard let stay = chat.presence(of: user) else { continue }
+                news.arrivals.append(
+                    News.Arrival(
+                        user: user, chat: chat.id,
+                        since: max(0, chat.periods[stay].joinedSeq - 1)))
+            }
+        }
+        return news
     }
 
     private func members(of chat: ChatID, for user: UserID) -> Outcome {
