@@ -9,7 +9,7 @@ package enum Counter: Int, CaseIterable, Sendable {
     case slowConsumersClosed, droppedEphemeral
     case httpRequests, httpErrors
     case sendsAccepted, sendsDuplicate, sendsRefused, rateLimited, badInputs
-    case authenticationsFailed, entriesHeldBack, entriesRepaired, replayedEntries
+    case authenticationsFailed, entriesHeldBack, entriesRepaired, replayedEntries, busGaps
     case ticks
 
     package var isGauge: Bool {
@@ -46,6 +46,7 @@ package enum Counter: Int, CaseIterable, Sendable {
         case .entriesHeldBack: "martlet_entries_held_back_total"
         case .entriesRepaired: "martlet_entries_repaired_total"
         case .replayedEntries: "martlet_entries_replayed_total"
+        case .busGaps: "martlet_bus_gaps_total"
         case .ticks: "martlet_ticks_total"
         }
     }
@@ -77,6 +78,7 @@ package enum Counter: Int, CaseIterable, Sendable {
         case .entriesHeldBack: "Log entries that waited for a predecessor"
         case .entriesRepaired: "Log entries fetched from the store to fill a hole"
         case .replayedEntries: "Log entries replayed to resuming clients"
+        case .busGaps: "Times that chats were compared with the store because the bus may have lost something, summed over shards"
         case .ticks: "Turns of the event loop"
         }
     }

@@ -29,6 +29,8 @@ package struct Publication: Sendable {
         /// To a user's own channel: they are in a chat now; what comes after `since` is news to
         /// them.
         case joined(ChatID, since: Seq)
+        /// Committed, at that seq, and too large for the bus: to be read from the store.
+        case reference(Seq)
     }
 
     /// The chat's id, or a bench room's name.
@@ -45,7 +47,7 @@ package struct Publication: Sendable {
     /// Whether it may be dropped under pressure: nothing durable depends on it.
     package var isEphemeral: Bool {
         switch content {
-        case .entry, .receipt, .joined: false
+        case .entry, .receipt, .joined, .reference: false
         case .typing, .text: true
         }
     }
@@ -54,7 +56,7 @@ package struct Publication: Sendable {
         switch content {
         case .entry(let entry): entry.approximateBytes
         case .text(let bytes): 64 + bytes.count
-        case .receipt, .typing, .joined: 128
+        case .receipt, .typing, .joined, .reference: 128
         }
     }
 }
@@ -79,20 +81,53 @@ package enum Channel: Hashable, Sendable {
     }
 }
 
+/// What a bus tells the homes of channels on one shard.
+package enum BusNews: Sendable {
+    case publications([Publication])
+    /// The follow of that ticket holds: whatever is published on the channel from here on arrives,
+    /// or `.gap` is told.
+    case following(Channel, ticket: UInt64)
+    /// Publications may have been lost: compare everything with the store.
+    case gap
+    /// How far logs went by the word of another instance.
+    case heads([Digest.Head])
+
+    package var approximateBytes: Int {
+        switch self {
+        case .publications(let batch): batch.reduce(64) { $0 + $1.approximateBytes }
+        case .heads(let heads): 64 + 64 * heads.count
+        case .following, .gap: 128
+        }
+    }
+
+    package var isEphemeral: Bool {
+        if case .publications(let batch) = self { batch.allSatisfy(\.isEphemeral) } else { false }
+    }
+}
+
+/// A home's wish to be told of a channel, or no longer.
+package enum InterestChange: Sendable {
+    /// - Parameter ticket: comes back in `BusNews.following`; larger than all before it.
+    case follow(Channel, ticket: UInt64)
+    case unfollow(Channel)
+}
+
 /// Transport, never truth.
 ///
 /// A bus may lose, repeat, delay and reorder publications (the in-process one only reorders those
 /// of different shards, and drops ephemeral ones where a mailbox is over its bound); what is
 /// durable is repaired from the store by the home shard, so correctness rests on nothing that a bus
-/// promises.
+/// promises but this: where it may have lost something that was asked for, it says `.gap`.
 ///
-/// `publish` is called by a shard, on its own thread, with all publications of a tick that concern
-/// others: what is homed at the publishing shard it has applied itself. Deliveries go to the
-/// mailbox of each channel's home shard, never back to `shard`.
+/// All calls are made by a shard, on its own thread. `publish` is given all publications of a tick
+/// that concern others: what is homed at the publishing shard it has applied itself. News goes to
+/// the mailbox of each channel's home shard, never back to `shard`.
 package protocol Bus: AnyObject, Sendable {
     /// Whether publications leave the instance: then the bus gets also those homed at the
-    /// publishing shard.
+    /// publishing shard, and homes must follow a channel before they are told of it.
     var reachesOtherInstances: Bool { get }
 
     func publish(_ publications: [Publication], from shard: Int)
+
+    func change(_ interests: [InterestChange], from shard: Int)
 }

@@ -20,6 +20,9 @@ package final class InProcessBus: Bus {
         }
     }
 
+    /// Every home of this instance is told of everything anyway.
+    package func change(_ interests: [InterestChange], from shard: Int) {}
+
     /// A batch for each home shard but the publishing one, in the order of publishing.
     package static func byHome(
         _ publications: [Publication], shards: Int, from shard: Int

@@ -12,6 +12,9 @@ import StoreCore
 ///                               │  ▲
 ///                             unknown (again, attempt + 1; after 10 s the waiting are told)
 ///
+/// A store may answer at once or much later: one that hangs is treated, after the same 10 s, as one
+/// that does not know.
+///
 /// Within a chat operations apply in the order of arrival, because batches are taken from the front
 /// of one queue and applied in order.
 package struct CommitLane {
@@ -28,6 +31,8 @@ package struct CommitLane {
     static let batchAnswerBytes = 16_000_000
     /// Between two attempts to find out what became of a batch.
     static let retryMs = 100
+    /// Between two questions whether a failing store works again.
+    static let probeMs = 1_000
 
     private let limits: Limits
     private var waiting: [LaneItem] = []
@@ -37,6 +42,8 @@ package struct CommitLane {
     private var attempt = 0
     private var submittedAt = Instant.start
     private var isSubmitted = false
+    private var isProbing = false
+    private var probeAt: Instant?
     /// Not before then is an unresolved batch submitted again.
     package private(set) var retryAt: Instant?
     /// Those who wait for the batch in flight have been told that its fate is unknown.
@@ -48,7 +55,9 @@ package struct CommitLane {
     package var queuedOperations: Int { waiting.count - waitingStart }
     /// A batch's fate is being found out. What is not yet submitted is refused meanwhile, because
     /// that is certain, and quicker than waiting behind it.
-    package var isResolving: Bool { attempt > 1 || (attempt == 1 && !isSubmitted) }
+    package var isResolving: Bool {
+        attempt > 1 || (attempt == 1 && !isSubmitted) || hasGivenUp
+    }
     package var isIdle: Bool { inFlight.isEmpty && queuedOperations == 0 }
 
     /// Takes an operation in; false where the queue is full: it is then refused, and had no effect.
@@ -64,7 +73,7 @@ package struct CommitLane {
 
     /// The batch to submit now; nil while one is with the store, or where there is nothing to do.
     package mutating func nextBatch(now: Instant) -> Batch? {
-        guard !isSubmitted else { return nil }
+        guard !isSubmitted, !isProbing else { return nil }
         if let retryAt, now < retryAt { return nil }
         retryAt = nil
         if inFlight.isEmpty {
@@ -124,27 +133,72 @@ package struct CommitLane {
             health = .working
             return answerAll { .outcome(outcomes[$0]) }
         case .notStored(let failure):
-            health = .failing(failure)
+            failed(failure, now)
             return refuseWrites()
         case .unknown(let failure):
-            health = .failing(failure)
+            failed(failure, now)
             retryAt = now.advanced(byMilliseconds: Self.retryMs)
-            var answers = refuseWaiting()
-            if !hasGivenUp, now.milliseconds(since: submittedAt) >= limits.unknownCommitMs {
-                // The batch stays: its entries may be in the log, and then the chats must hear of
-                // them.
-                hasGivenUp = true
-                answers += inFlight.map {
-                    ($0.shard, LaneAnswer(ticket: $0.ticket, result: .unknown))
-                }
-            }
-            return answers
+            return refuseWaiting() + giveUpIfDue(now)
         }
     }
 
-    /// The store was asked, with nothing to store, whether it works.
-    package mutating func probed(_ failure: StoreFailure?) {
-        health = failure.map { .failing($0) } ?? .working
+    // MARK: Time
+
+    /// When `tick` is due, whatever else happens.
+    package var deadline: Instant? {
+        if isSubmitted { return hasGivenUp ? nil : giveUpAt }
+        return retryAt ?? (mayProbe ? probeAt : nil)
+    }
+
+    private var giveUpAt: Instant { submittedAt.advanced(byMilliseconds: limits.unknownCommitMs) }
+
+    /// Does what the time asks for. Returns what the shards are to be told.
+    package mutating func tick(now: Instant) -> [(shard: Int, answer: LaneAnswer)] {
+        guard isSubmitted, !hasGivenUp, giveUpAt <= now else { return [] }
+        failed(
+            StoreFailure(
+                .unavailable,
+                "the store has not answered for \(limits.unknownCommitMs) ms; see its own log"),
+            now)
+        return refuseWaiting() + giveUpIfDue(now)
+    }
+
+    /// Those who wait for the batch in flight are told that its fate is unknown. The batch stays:
+    /// its entries may be in the log, and then the chats must hear of them.
+    private mutating func giveUpIfDue(_ now: Instant) -> [(shard: Int, answer: LaneAnswer)] {
+        guard !hasGivenUp, giveUpAt <= now else { return [] }
+        hasGivenUp = true
+        return inFlight.map { ($0.shard, LaneAnswer(ticket: $0.ticket, result: .unknown)) }
+    }
+
+    // MARK: Health
+
+    /// Nothing is under way and the last batch failed: nobody else would find out that the store
+    /// works again.
+    private var mayProbe: Bool {
+        guard case .failing = health else { return false }
+        return isIdle && !isProbing
+    }
+
+    /// Whether to ask the store now, with nothing to store. While it is asked, no batch is given
+    /// out; `probed` ends that.
+    package mutating func beginsProbe(now: Instant) -> Bool {
+        guard mayProbe, let at = probeAt, at <= now else { return false }
+        probeAt = nil
+        isProbing = true
+        return true
+    }
+
+    /// The answer to a probe.
+    package mutating func probed(_ failure: StoreFailure?, now: Instant) {
+        invariant(isProbing, "the store answered a probe that was not made")
+        isProbing = false
+        if let failure { failed(failure, now) } else { health = .working }
+    }
+
+    private mutating func failed(_ failure: StoreFailure, _ now: Instant) {
+        health = .failing(failure)
+        probeAt = now.advanced(byMilliseconds: Self.probeMs)
     }
 
     private mutating func refuseWaiting() -> [(shard: Int, answer: LaneAnswer)] {
@@ -182,6 +236,7 @@ package struct CommitLane {
         }
         inFlight.removeAll(keepingCapacity: true)
         attempt = 0
+        hasGivenUp = false
         return answers
     }
 }

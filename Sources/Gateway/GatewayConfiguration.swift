@@ -14,13 +14,16 @@ package struct GatewayConfiguration: Sendable {
     package var version: String
     /// Names this process among all instances; anew at each start.
     package var instance: UInt64
+    /// Others write to the store too: what they write is looked for now and then.
+    package var isStoreShared: Bool
     /// Bugs that the simulator plants to prove that it would find them; empty in production.
     package var planted: Set<PlantedBug>
 
     package init(
         limits: Limits, tokenKeys: [TokenKey], allowedOrigins: [String] = [],
         forwardedFor: ForwardedFor = ForwardedFor(trusted: []), isBench: Bool = false,
-        version: String, instance: UInt64, planted: Set<PlantedBug> = []
+        version: String, instance: UInt64, isStoreShared: Bool = false,
+        planted: Set<PlantedBug> = []
     ) {
         self.limits = limits
         self.tokenKeys = tokenKeys
@@ -29,6 +32,7 @@ package struct GatewayConfiguration: Sendable {
         self.isBench = isBench
         self.version = version
         self.instance = instance
+        self.isStoreShared = isStoreShared
         self.planted = planted
     }
 }
@@ -36,4 +40,13 @@ package struct GatewayConfiguration: Sendable {
 /// The mistakes that gateways of this kind have made. The simulator must find each of them.
 package enum PlantedBug: String, CaseIterable, Sendable {
     case ackBeforeCommit, publishBeforeCommit, noDedupe, cursorWithoutContiguity, noHoldBack
+    /// A hole is skipped once its 200 ms are over.
+    case noGapRepair
+    /// Nobody compares with the store: what no later entry shows to be missing is never found.
+    case lostLastMessage
+    /// The store decides on what it saw before it had the chat's lock. (Of the model store.)
+    case lockAndDecisionInOne
+    /// Who is removed stays subscribed where the removal came by another way than from this
+    /// instance.
+    case removalOutOfOrder
 }

@@ -42,6 +42,7 @@ extension GatewayShard {
                 homes.readFailed(chat, effects: &effects)
             }
             carryOut(effects)
+        case .news(let chats): newsRead(chats, answer.result)
         case .http(let key, let work):
             answered(key, work, answer.result)
         }
@@ -58,7 +59,7 @@ extension GatewayShard {
         case .cursor(let waiter, _, _):
             guard let waiter else { return }
             key = waiter.connection
-        case .head, .range:
+        case .head, .range, .news:
             return
         }
         guard let connection = connection(key) else { return }

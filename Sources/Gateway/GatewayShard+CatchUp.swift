@@ -154,22 +154,36 @@ extension GatewayShard {
         chat.readSeq = open.readSeq
         chat.memberCount = open.memberCount
         var known = chat.since
+        /// What it was given since the store was read.
+        var floor: Seq = 0
+        let replaysFormer: Bool
+        if case .resume = job.kind { replaysFormer = true } else { replaysFormer = false }
+        if case .former = open.access, !replaysFormer {
+            // Whoever follows it still is given the rest up to the entry that ended the membership,
+            // which is on its way.
+            chat.access = .none
+            chat.isComplete = true
+            return
+        }
         // Joined already: go on from what it has been given, without a hole.
         if let topic = chat.topic, let delivered = unsubscribe(connection, from: topic) {
             switch job.kind {
-            case .broughtIn: known = max(known ?? 0, delivered)
+            // The news of it may have overtaken entries that are still to come, the one that ended
+            // an earlier stay among them.
+            case .broughtIn: known = delivered
             case .join, .resume, .followAll, .leave: known = known ?? delivered
             }
+            if known == delivered { floor = delivered }
         }
         switch open.access {
         case .member:
-            chat.sentThrough = min(known ?? open.lastSeq, open.lastSeq)
-            chat.isComplete = chat.sentThrough == open.lastSeq
+            chat.sentThrough = max(floor, min(known ?? open.lastSeq, open.lastSeq))
+            chat.isComplete = chat.sentThrough >= open.lastSeq
             chat.topic?.memberCount = open.memberCount
         case .former(let lastVisible):
             chat.lastSeq = lastVisible
             // Whoever was a member when an entry was committed may still fetch it.
-            if case .resume = job.kind, let since = chat.since, since < lastVisible {
+            if let since = chat.since, since < lastVisible {
                 chat.sentThrough = since
             } else {
                 chat.access = .none
@@ -355,7 +369,10 @@ extension GatewayShard {
     /// A legacy client that resumes right after it has said who it is: its replay comes first.
     private func isAskedLater(_ chat: ChatID, _ session: Session) -> Bool {
         session.jobs.dropFirst().contains { job in
-            job.chats.contains { $0.id == chat && $0.since != nil }
+            switch job.kind {
+            case .join, .resume: job.chats.contains { $0.id == chat && $0.since != nil }
+            case .leave, .followAll, .broughtIn: false
+            }
         }
     }
 

@@ -15,6 +15,7 @@ enum PendingWork {
     case catchUpRead(ConnectionKey)
     case head(ChatID)
     case range(ChatID)
+    case news([ChatID])
     case http(ConnectionKey, HTTPWork)
 }
 

@@ -40,6 +40,8 @@ extension GatewayShard {
                 } else {
                     mail(shard, .watching(channel, ticket: ticket, head: head))
                 }
+            case .change(let interest):
+                output.interests.append(interest)
             case .readHead(let chat):
                 submit(.head(chat), .head(chat))
             case .readRange(let chat, let after):
@@ -90,8 +92,8 @@ extension GatewayShard {
         switch mail {
         case .answers(let answers):
             for answer in answers { receive(answer) }
-        case .publications(let publications):
-            for publication in publications { acceptAtHome(publication) }
+        case .bus(let news):
+            receive(news)
         case .deliveries(let deliveries):
             for delivery in deliveries { accept(delivery) }
         case .watch(let channel, let shard, let ticket):
@@ -99,7 +101,9 @@ extension GatewayShard {
             homes.watch(channel, shard: shard, ticket: ticket, effects: &effects)
             carryOut(effects)
         case .unwatch(let channel, let shard):
-            homes.unwatch(channel, shard: shard)
+            var effects: [HomeDirectory.Effect] = []
+            homes.unwatch(channel, shard: shard, effects: &effects)
+            carryOut(effects)
         case .watching(let channel, let ticket, let head):
             watching(channel, ticket: ticket, head: head)
         case .drain:
@@ -225,8 +229,10 @@ extension GatewayShard {
         let before = topic.pendingBytes
         guard topic.accept(delivery) else { return }
         pendingFanOutBytes += topic.pendingBytes - before
-        if let membership = delivery.membership, membership.endsMembership {
-            serveLast(membership.user, of: topic)
+        if let membership = delivery.membership, membership.endsMembership,
+            !isRemovalForgotten(delivery)
+        {
+            serveLast(membership.user, through: delivery.seq, of: topic)
         }
         if topic.pendingBytes > 0, !topic.isQueued {
             topic.isQueued = true
@@ -234,9 +240,15 @@ extension GatewayShard {
         }
     }
 
+    /// Planted.
+    private func isRemovalForgotten(_ delivery: Delivery) -> Bool {
+        configuration.planted.contains(.removalOutOfOrder)
+            && delivery.origin.instance != configuration.instance
+    }
+
     /// A member is gone: their connections get everything up to that entry now, and nothing after
     /// it.
-    private func serveLast(_ user: UserID, of topic: Topic) {
+    private func serveLast(_ user: UserID, through end: Seq, of topic: Topic) {
         guard let state = users[user] else { return }
         for key in state.connections {
             guard let connection = connection(key),
@@ -245,6 +257,8 @@ extension GatewayShard {
                 })
             else { continue }
             let served = topic.members[Int(subscription.member)].deliveredSeq
+            // It joined by a membership that was read later than this one ended.
+            guard served < end else { continue }
             let passing = topic.pass?.deliveries ?? []
             for delivery in passing + topic.pending where delivery.seq > served {
                 deliver(delivery, to: connection)

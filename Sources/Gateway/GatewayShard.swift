@@ -14,7 +14,7 @@ import Wire
 ///     beginTick ─ accept / receive(bytes) / peerEnded / receive(mail) ─ endTick ─ flush ─ takeOutput
 ///
 /// Made and used on one thread. Files in reading order: this one (state and tick), +HTTP,
-/// Endpoints, +WebSocket, +Commands, +Answers, +CatchUp, +Hub.
+/// Endpoints, +WebSocket, +Commands, +Answers, +CatchUp, +Hub, +Repair.
 package final class GatewayShard {
     package let index: Int
     let shardCount: Int
@@ -54,6 +54,7 @@ package final class GatewayShard {
     var pendingFanOutBytes = 0
     var homes: HomeDirectory
     var watchTickets: UInt64 = 0
+    var comparison = Comparison()
 
     // Work that waits for an answer of the store.
     var pendingWork: [UInt64: PendingWork] = [:]
@@ -75,6 +76,8 @@ package final class GatewayShard {
     package struct Output {
         package var laneItems: [LaneItem] = []
         package var publications: [Publication] = []
+        /// What the bus is to tell this shard of, and what no longer.
+        package var interests: [InterestChange] = []
         package var mail: [(shard: Int, mail: ShardMail)] = []
         /// Shut the sending half; the peer's end is still awaited.
         package var halfClosed: [ConnectionKey] = []
@@ -88,7 +91,7 @@ package final class GatewayShard {
         var retriesHead: Bool
     }
 
-    enum TimerKind: UInt8 { case connection, cursors, chat, housekeeping }
+    enum TimerKind: UInt8 { case connection, cursors, chat, housekeeping, comparison, antiEntropy }
 
     package init(
         index: Int, shardCount: Int, configuration: GatewayConfiguration, status: NodeStatus,
@@ -113,10 +116,14 @@ package final class GatewayShard {
             maximumDepth: limits.jsonDepth, maximumNodes: limits.jsonNodes,
             hashSeed: identifiers.bits())
         verifier = TokenVerifier(keys: configuration.tokenKeys)
-        homes = HomeDirectory(holdsBack: !configuration.planted.contains(.noHoldBack))
+        homes = HomeDirectory(
+            followsFirst: busReachesOthers,
+            holdsBack: !configuration.planted.contains(.noHoldBack),
+            repairs: !configuration.planted.contains(.noGapRepair))
         wheel = TimerWheel(now: now.instant)
         output.deliveries = Array(repeating: [], count: shardCount)
         schedule(.housekeeping, 0, at: now.instant.advanced(byMilliseconds: 10_000))
+        if configuration.isStoreShared { scheduleAntiEntropy() }
     }
 
     // MARK: The tick
@@ -416,6 +423,11 @@ package final class GatewayShard {
         case .housekeeping:
             keepHouse()
             schedule(.housekeeping, 0, at: now.instant.advanced(byMilliseconds: 10_000))
+        case .comparison:
+            compareWithStore()
+        case .antiEntropy:
+            compareWithStore()
+            scheduleAntiEntropy()
         case nil:
             break
         }

@@ -8,9 +8,13 @@ import Wire
 ///
 /// Entries come from the bus in any order, perhaps twice, perhaps not at all. They leave here
 /// contiguous: an entry waits (≤ 200 ms) until its predecessor came, then the store is asked once
-/// for what is missing.
+/// for what is missing. The same where only the word of others says that there is more.
 ///
-///     unknown head ── head read ──► in order ── a later entry ──► holding back ── predecessor ──► in order
+/// Where the bus is shared with other instances a channel is followed there first, and its head
+/// read when the follow holds: what is committed later is told, what was committed earlier is in
+/// the head.
+///
+///     following ── holds ──► unknown head ── head read ──► in order ── a later entry ──► holding back ── predecessor ──► in order
 ///                                                                      │ 200 ms
 ///                                                                      ▼
 ///                                                                 repairing (one store read) ──► in order
@@ -23,6 +27,8 @@ package struct HomeDirectory {
         case deliver(to: Int, Delivery)
         /// Tell a shard that everything after `head` will reach it.
         case watching(shard: Int, channel: Channel, ticket: UInt64, head: Seq)
+        /// Ask the bus for the channel, or no longer.
+        case change(InterestChange)
         case readHead(ChatID)
         case readRange(ChatID, after: Seq)
         case holdBackTimer(ChatID)
@@ -40,11 +46,25 @@ package struct HomeDirectory {
         var held: [Seq: Publication] = [:]
         /// More came than may be held: the store has what is missing, also where no hole is left.
         var hasDropped = false
+        /// The log goes at least so far, somebody says.
+        var suspected: Seq = 0
         var isReading = false
+        /// What the bus is to answer; nil once it did.
+        var followTicket: UInt64?
         var hasTimer = false
         /// The highest receipts passed on, so that those of two devices that overtook each other on
         /// the way never take a mark back (P8). At most one a member.
         var receipts: [UserID: Marks] = [:]
+
+        /// A user's arrivals that were passed on: where the chat's news begins for them. One that is
+        /// repeated, or was overtaken by a later one, would have it replayed.
+        var arrivals: [ChatID: Seq] = [:]
+
+        /// There is more, in hand or in the store, than was passed on.
+        var isBehind: Bool {
+            guard let applied else { return false }
+            return !held.isEmpty || hasDropped || suspected > applied
+        }
     }
 
     private struct Marks {
@@ -54,53 +74,132 @@ package struct HomeDirectory {
 
     private var homes: [Channel: Home] = [:]
     private let holdsBack: Bool
+    private let repairs: Bool
+    private let followsFirst: Bool
+    private var followTickets: UInt64 = 0
     package private(set) var heldBackCount = 0
     package private(set) var repairedCount = 0
 
-    /// - Parameter holdsBack: false only where the simulator plants that bug.
-    package init(holdsBack: Bool = true) { self.holdsBack = holdsBack }
+    /// - Parameters:
+    ///   - followsFirst: whether the bus must be asked before it tells of a channel.
+    ///   - holdsBack, repairs: false only where the simulator plants that bug.
+    package init(followsFirst: Bool = false, holdsBack: Bool = true, repairs: Bool = true) {
+        self.followsFirst = followsFirst
+        self.holdsBack = holdsBack
+        self.repairs = repairs
+    }
 
     package var count: Int { homes.count }
 
     package mutating func watch(
         _ channel: Channel, shard: Int, ticket: UInt64, effects: inout [Effect]
     ) {
-        var home = homes.removeValue(forKey: channel) ?? Home()
+        var home = homes.removeValue(forKey: channel) ?? newHome(channel, &effects)
         defer { homes[channel] = home }
-        guard case .chat(let chat) = channel else {
-            home.watchers.append(shard)
-            effects.append(.watching(shard: shard, channel: channel, ticket: ticket, head: 0))
+        home.waiting.append((shard, ticket))
+        answerWatchers(channel, &home, &effects)
+    }
+
+    private mutating func newHome(_ channel: Channel, _ effects: inout [Effect]) -> Home {
+        var home = Home()
+        if case .chat = channel {} else { home.applied = 0 }
+        if followsFirst {
+            followTickets += 1
+            home.followTicket = followTickets
+            effects.append(.change(.follow(channel, ticket: followTickets)))
+        }
+        return home
+    }
+
+    /// Tells those who wait that they follow now, or does what is missing for that.
+    private func answerWatchers(
+        _ channel: Channel, _ home: inout Home, _ effects: inout [Effect]
+    ) {
+        guard home.followTicket == nil, !home.waiting.isEmpty else { return }
+        guard let applied = home.applied else {
+            if case .chat(let chat) = channel, !home.isReading {
+                home.isReading = true
+                effects.append(.readHead(chat))
+            }
             return
         }
-        if let applied = home.applied {
+        for (shard, ticket) in home.waiting {
             home.watchers.append(shard)
             effects.append(
                 .watching(shard: shard, channel: channel, ticket: ticket, head: applied))
-            return
         }
-        home.waiting.append((shard, ticket))
-        if !home.isReading {
-            home.isReading = true
-            effects.append(.readHead(chat))
-        }
+        home.waiting = []
     }
 
-    package mutating func unwatch(_ channel: Channel, shard: Int) {
+    /// The bus says that a follow holds.
+    package mutating func following(
+        _ channel: Channel, ticket: UInt64, effects: inout [Effect]
+    ) {
+        // Of an earlier life of the channel here: the answer to the present follow will come.
+        guard var home = homes.removeValue(forKey: channel) else { return }
+        defer { homes[channel] = home }
+        guard home.followTicket == ticket else { return }
+        home.followTicket = nil
+        answerWatchers(channel, &home, &effects)
+    }
+
+    package mutating func unwatch(
+        _ channel: Channel, shard: Int, effects: inout [Effect]
+    ) {
         guard var home = homes.removeValue(forKey: channel) else { return }
         home.watchers.removeAll { $0 == shard }
         home.waiting.removeAll { $0.shard == shard }
-        if !home.watchers.isEmpty || !home.waiting.isEmpty { homes[channel] = home }
+        if !home.watchers.isEmpty || !home.waiting.isEmpty {
+            homes[channel] = home
+        } else if followsFirst {
+            effects.append(.change(.unfollow(channel)))
+        }
+    }
+
+    /// The chats whose order is kept here, and the users whose channels are: to be compared with
+    /// the store. In a fixed order.
+    package var live: (chats: [ChatID], users: [UserID]) {
+        var chats: [ChatID] = []
+        var users: [UserID] = []
+        for (channel, home) in homes {
+            switch channel {
+            case .chat(let chat): if home.applied != nil || home.isReading { chats.append(chat) }
+            case .user(let user): users.append(user)
+            case .room: break
+            }
+        }
+        chats.sort { $0.text < $1.text }
+        users.sort { $0.text < $1.text }
+        return (chats, users)
+    }
+
+    /// Somebody says that a log goes at least to `head`: where that does not come by itself within
+    /// 200 ms, the store is asked.
+    package mutating func suspect(_ chat: ChatID, head: Seq, effects: inout [Effect]) {
+        guard repairs, var home = homes.removeValue(forKey: .chat(chat)) else { return }
+        defer { homes[.chat(chat)] = home }
+        home.suspected = max(home.suspected, head)
+        settle(chat, &home, &effects)
     }
 
     package mutating func accept(_ publication: Publication, effects: inout [Effect]) {
         // Without followers here there is nothing to do: who comes later reads the store.
         guard var home = homes.removeValue(forKey: publication.channel) else { return }
         defer { homes[publication.channel] = home }
+        if case .reference(let seq) = publication.content, case .chat(let chat) = publication.channel {
+            home.suspected = max(home.suspected, seq)
+            settle(chat, &home, &effects)
+            return
+        }
         guard case .entry(let entry) = publication.content else {
             var publication = publication
             if case .receipt(let receipt) = publication.content {
                 guard let news = Self.news(in: receipt, &home) else { return }
                 publication.content = .receipt(news)
+            }
+            if case .joined(let chat, let since) = publication.content {
+                if let known = home.arrivals[chat], since <= known { return }
+                home.arrivals[chat] = since
             }
             if let delivery = Self.delivery(of: publication) {
                 for shard in home.watchers { effects.append(.deliver(to: shard, delivery)) }
@@ -134,16 +233,13 @@ package struct HomeDirectory {
         let channel = Channel.chat(chat)
         guard var home = homes.removeValue(forKey: channel) else { return }
         defer { homes[channel] = home }
+        // Asked in an earlier life of the channel here, before the present follow held.
+        guard home.followTicket == nil else { return }
         home.isReading = false
-        // A second answer (the channel was let go and followed again meanwhile) says nothing new.
-        let applied = home.applied ?? head
-        home.applied = applied
-        for (shard, ticket) in home.waiting {
-            home.watchers.append(shard)
-            effects.append(
-                .watching(shard: shard, channel: channel, ticket: ticket, head: applied))
-        }
-        home.waiting = []
+        // A second answer may be the later one: what lies between is fetched.
+        home.suspected = max(home.suspected, head)
+        home.applied = home.applied ?? head
+        answerWatchers(channel, &home, &effects)
         settle(chat, &home, &effects)
     }
 
@@ -173,6 +269,8 @@ package struct HomeDirectory {
             effects.append(.readRange(chat, after: home.applied ?? 0))
             return
         }
+        // The store has the last word.
+        home.suspected = 0
         settle(chat, &home, &effects)
     }
 
@@ -181,8 +279,11 @@ package struct HomeDirectory {
         guard var home = homes.removeValue(forKey: .chat(chat)) else { return }
         defer { homes[.chat(chat)] = home }
         home.hasTimer = false
-        guard !home.held.isEmpty || home.hasDropped, !home.isReading, let applied = home.applied
-        else { return }
+        guard home.isBehind, !home.isReading, let applied = home.applied else { return }
+        guard repairs else {
+            skipHole(&home, &effects)
+            return
+        }
         home.isReading = true
         home.hasDropped = false
         effects.append(.readRange(chat, after: applied))
@@ -208,9 +309,8 @@ package struct HomeDirectory {
     package mutating func retryHead(_ chat: ChatID, effects: inout [Effect]) {
         guard var home = homes.removeValue(forKey: .chat(chat)) else { return }
         defer { homes[.chat(chat)] = home }
-        guard home.applied == nil, !home.isReading, !home.waiting.isEmpty else { return }
-        home.isReading = true
-        effects.append(.readHead(chat))
+        guard home.applied == nil else { return }
+        answerWatchers(.chat(chat), &home, &effects)
     }
 
     // MARK: The order
@@ -266,10 +366,17 @@ package struct HomeDirectory {
         if let applied = home.applied, !home.held.isEmpty {
             home.held = home.held.filter { $0.key > applied }
         }
-        if !home.held.isEmpty || home.hasDropped, !home.hasTimer {
+        if home.isBehind, !home.isReading, !home.hasTimer {
             home.hasTimer = true
             effects.append(.holdBackTimer(chat))
         }
+    }
+
+    /// Planted: what is missing is missed.
+    private func skipHole(_ home: inout Home, _ effects: inout [Effect]) {
+        guard let next = home.held.keys.min() else { return }
+        home.applied = next - 1
+        passHeld(in: &home, &effects)
     }
 
     // MARK: Encoding
@@ -301,6 +408,8 @@ package struct HomeDirectory {
         case .joined(let chat, let since):
             delivery.audience = .all
             delivery.content = .joined(chat, since: since)
+        case .reference:
+            return nil
         }
         return delivery
     }

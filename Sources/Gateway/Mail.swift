@@ -9,8 +9,8 @@ import Wire
 package enum ShardMail: Sendable {
     /// From the commit lane: what became of operations that this shard submitted.
     case answers([LaneAnswer])
-    /// From the bus: for channels whose home is here.
-    case publications([Publication])
+    /// From the bus: of channels whose home is here.
+    case bus(BusNews)
     /// From a channel's home: for connections that follow it here.
     case deliveries([Delivery])
     /// To a channel's home: a shard begins or ends to follow.
@@ -25,7 +25,7 @@ package enum ShardMail: Sendable {
     package var approximateBytes: Int {
         switch self {
         case .answers(let answers): answers.reduce(64) { $0 + $1.approximateBytes }
-        case .publications(let batch): batch.reduce(64) { $0 + $1.approximateBytes }
+        case .bus(let news): news.approximateBytes
         case .deliveries(let batch): batch.reduce(64) { $0 + $1.approximateBytes }
         case .watch, .unwatch, .watching, .drain: 128
         }
@@ -34,7 +34,7 @@ package enum ShardMail: Sendable {
     /// Whether it may be dropped when the mailbox is over its bound.
     package var isEphemeral: Bool {
         switch self {
-        case .publications(let batch): batch.allSatisfy(\.isEphemeral)
+        case .bus(let news): news.isEphemeral
         case .deliveries(let batch): batch.allSatisfy { $0.seq == 0 && $0.isEphemeral }
         case .answers, .watch, .unwatch, .watching, .drain: false
         }

@@ -104,10 +104,12 @@ package final class Node {
                     return
                 }
                 do throws(SystemError) {
-                    let runner = try LaneRunner(
-                        store: store, links: links, status: status, limits: limits)
+                    let loop = try EventLoop()
+                    let lane = try LaneDriver(
+                        store: store, loop: loop, links: links, status: status, limits: limits)
+                    loop.add(lane)
                     opened.give(nil)
-                    try runner.run()
+                    while !lane.isDone { try loop.runOnce() }
                 } catch {
                     log.critical("the commit lane failed", metadata: ["error": "\(error)"])
                     System.die()

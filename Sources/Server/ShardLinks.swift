@@ -24,7 +24,7 @@ final class ShardLinks: Sendable {
         lane = try Mailbox(maximumBytes: limits.laneBytes)
         let made = mailboxes
         bus = InProcessBus(shards: shards) { home, publications in
-            Self.post(.publications(publications), to: made[home])
+            Self.post(.bus(.publications(publications)), to: made[home])
         }
     }
 

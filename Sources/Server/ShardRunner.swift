@@ -195,6 +195,8 @@ import Reactor
 
     private func handOn(_ output: consuming GatewayShard.Output) {
         if !output.laneItems.isEmpty { links.submit(output.laneItems, from: index) }
+        // Before what was published: a channel is followed before anything can follow from it.
+        if !output.interests.isEmpty { links.bus.change(output.interests, from: index) }
         if !output.publications.isEmpty {
             links.bus.publish(output.publications, from: index)
         }

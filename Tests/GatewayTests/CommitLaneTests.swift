@@ -279,10 +279,44 @@ struct CommitLaneTests {
     @Test("A probe says whether the store works, with nothing to store")
     func probe() {
         var lane = CommitLane(limits: limits())
-        lane.probed(failure)
+        #expect(!lane.beginsProbe(now: at(0)), "nothing has failed")
+        _ = lane.enqueue(item(1))
+        _ = lane.nextBatch(now: at(0))
+        _ = lane.complete(.notStored(failure), now: at(0))
+        #expect(lane.deadline == at(CommitLane.probeMs))
+        #expect(!lane.beginsProbe(now: at(CommitLane.probeMs - 1)))
+        #expect(lane.beginsProbe(now: at(CommitLane.probeMs)))
+        _ = lane.enqueue(item(2))
+        #expect(lane.nextBatch(now: at(1_500)) == nil, "a probe is under way")
+        lane.probed(failure, now: at(1_500))
         #expect(lane.health == .failing(failure))
-        lane.probed(nil)
-        #expect(lane.health == .working)
+        #expect(lane.nextBatch(now: at(1_500)) != nil)
+        _ = lane.complete(.notStored(failure), now: at(1_600))
+        #expect(lane.beginsProbe(now: at(1_600 + CommitLane.probeMs)))
+        lane.probed(nil, now: at(3_000))
+        #expect(lane.health == .working && lane.deadline == nil)
+    }
+
+    @Test("A store that never answers: after 10 s the waiting are told that nobody knows")
+    func hung() {
+        var lane = CommitLane(limits: limits())
+        _ = lane.enqueue(item(1))
+        _ = lane.nextBatch(now: at(0))
+        _ = lane.enqueue(item(2))
+        #expect(lane.deadline == at(10_000))
+        #expect(lane.tick(now: at(9_999)).isEmpty)
+        let told = lane.tick(now: at(10_000))
+        #expect(told.map(\.answer.ticket) == [2, 1], "what was not submitted is refused")
+        guard case .notStored = told[0].answer.result, case .unknown = told[1].answer.result else {
+            Issue.record("\(told)")
+            return
+        }
+        #expect(lane.tick(now: at(10_001)).isEmpty, "told once")
+        #expect(!lane.enqueue(item(3)), "certain, and quicker than to wait behind it")
+        // It answers after all: the chats must hear of it.
+        let answers = lane.complete(.committed([.head(1)]), now: at(20_000))
+        #expect(answers.map(\.answer.ticket) == [1])
+        #expect(lane.health == .working && lane.enqueue(item(4)))
     }
 
     @Test(

@@ -215,7 +215,7 @@ final class TestNode {
         for (home, batch) in InProcessBus.byHome(
             output.publications, shards: shards.count, from: index)
         {
-            inputs[home].append(.mail(.publications(batch)))
+            inputs[home].append(.mail(.bus(.publications(batch))))
         }
         for (shard, mail) in output.mail { inputs[shard].append(.mail(mail)) }
         for key in output.halfClosed { sockets[index][key.packed]?.isHalfClosed = true }
@@ -286,11 +286,12 @@ final class TestNode {
     func arrive(_ content: Publication.Content, on channel: Channel) {
         give(
             .mail(
-                .publications([
-                    Publication(
-                        channel: channel, content: content,
-                        origin: Origin(instance: 99, connection: 5))
-                ])), to: channel.home(of: shards.count))
+                .bus(
+                    .publications([
+                        Publication(
+                            channel: channel, content: content,
+                            origin: Origin(instance: 99, connection: 5))
+                    ]))), to: channel.home(of: shards.count))
     }
 
     // MARK: Chats

@@ -84,6 +84,12 @@ struct HomeDirectoryTests {
         log.take(effects)
     }
 
+    private func unwatch(_ homes: inout HomeDirectory, _ log: inout Log, _ shard: Int) {
+        var effects: [HomeDirectory.Effect] = []
+        homes.unwatch(.chat(chat), shard: shard, effects: &effects)
+        log.take(effects)
+    }
+
     // MARK: Watching
 
     @Test("The first watcher has the head read once, however many follow meanwhile")
@@ -134,10 +140,10 @@ struct HomeDirectoryTests {
     @Test("Nobody watches any more: the channel is forgotten, and what comes is dropped")
     func unwatched() {
         var (homes, log) = directory(watchers: [0, 1])
-        homes.unwatch(.chat(chat), shard: 0)
+        unwatch(&homes, &log, 0)
         accept(&homes, &log, 1)
         #expect(log.delivered == [1: [1]])
-        homes.unwatch(.chat(chat), shard: 1)
+        unwatch(&homes, &log, 1)
         #expect(homes.count == 0)
         accept(&homes, &log, 2)
         expire(&homes, &log)
@@ -156,7 +162,7 @@ struct HomeDirectoryTests {
         log.take(effects)
         #expect(log.heads == 2)
         homes.headFailed(chat)
-        homes.unwatch(.chat(chat), shard: 0)
+        unwatch(&homes, &log, 0)
         effects = []
         homes.retryHead(chat, effects: &effects)
         #expect(effects.isEmpty)
@@ -168,7 +174,7 @@ struct HomeDirectoryTests {
         var homes = HomeDirectory()
         var log = Log()
         watch(&homes, &log, 0, ticket: 1)
-        homes.unwatch(.chat(chat), shard: 0)
+        unwatch(&homes, &log, 0)
         watch(&homes, &log, 0, ticket: 2)
         #expect(log.heads == 2)
         for head in [5, 6] as [Seq] {

@@ -7,8 +7,8 @@ import Identity
 import StoreCore
 import TestSupport
 
-/// One gateway process under virtual time: shards, their mailboxes and the commit lane, with the
-/// gateway's own code unchanged inside. It can die at any boundary between two effects; then only
+/// One gateway process under virtual time: shards, their mailboxes, the commit lane and its end of
+/// the bus, with the gateway's own code unchanged inside. It can die at any boundary between two effects; then only
 /// the store is left.
 final class SimulatedNode {
     enum Input {
@@ -19,11 +19,17 @@ final class SimulatedNode {
         case mail(ShardMail)
     }
 
+    let index: Int
     private unowned let world: World
+    /// nil where the node is alone.
+    private let bus: SimulatedBus?
+    private var relay: BusRelay?
+    private var relayDeadline: UInt64?
     private let configuration: GatewayConfiguration
     private let shardCount: Int
     private(set) var isUp = false
     private(set) var incarnation = 0
+    private(set) var instance: UInt64 = 0
     private var shards: [GatewayShard] = []
     private var inputs: [[Input]] = []
     private var isTickDue: [Bool] = []
@@ -31,13 +37,18 @@ final class SimulatedNode {
     private var links: [[UInt64: SimulatedLink]] = []
     private var lane: CommitLane
     /// When the last mail from a sender to a receiver arrives: one sender's mail keeps its order.
-    /// The lane is the last sender.
+    /// The lane is the last sender but one, the bus the last.
     private var lastArrival: [[UInt64]] = []
     private var random: SeededRandom
     private var effects = 0
     private var diesAtEffect: Int?
 
-    init(world: World, configuration: GatewayConfiguration, shards: Int, random: SeededRandom) {
+    init(
+        index: Int, world: World, bus: SimulatedBus?, configuration: GatewayConfiguration,
+        shards: Int, random: SeededRandom
+    ) {
+        self.index = index
+        self.bus = bus
         self.world = world
         self.configuration = configuration
         shardCount = shards
@@ -50,14 +61,16 @@ final class SimulatedNode {
     func start() {
         incarnation += 1
         isUp = true
-        world.trace("node starts, incarnation \(incarnation)")
+        world.trace("node \(index) starts, incarnation \(incarnation)")
         var configuration = configuration
         configuration.instance = random.next() | 1
+        configuration.isStoreShared = bus != nil
+        instance = configuration.instance
         let status = NodeStatus(shards: shardCount)
         shards = (0..<shardCount).map { index in
             GatewayShard(
                 index: index, shardCount: shardCount, configuration: configuration,
-                status: status, busReachesOthers: false, random: random.fork(), now: world.now)
+                status: status, busReachesOthers: bus != nil, random: random.fork(), now: world.now)
         }
         inputs = Array(repeating: [], count: shardCount)
         isTickDue = Array(repeating: false, count: shardCount)
@@ -65,7 +78,14 @@ final class SimulatedNode {
         links = Array(repeating: [:], count: shardCount)
         lane = CommitLane(limits: configuration.limits)
         lastArrival = Array(
-            repeating: Array(repeating: 0, count: shardCount + 1), count: shardCount + 1)
+            repeating: Array(repeating: 0, count: shardCount + 2), count: shardCount + 2)
+        relayDeadline = nil
+        if let bus {
+            relay = BusRelay(
+                instance: configuration.instance, shards: shardCount, now: world.now.instant)
+            turnRelay { _, _ in }
+            bus.connect(index)
+        }
     }
 
     /// The process dies at the boundary before the effect that is so many away.
@@ -78,11 +98,13 @@ final class SimulatedNode {
         isUp = false
         effects = 0
         diesAtEffect = nil
-        world.trace("node dies")
+        world.trace("node \(index) dies")
+        bus?.forget(index)
+        relay = nil
         let lost = links.flatMap { $0.sorted { $0.key < $1.key }.map(\.value) }
         links = Array(repeating: [:], count: shardCount)
         for link in lost { world.serverGone(link) }
-        world.nodeDied()
+        world.nodeDied(index)
     }
 
     /// Whether the process still lives after this boundary.
@@ -184,9 +206,21 @@ final class SimulatedNode {
             post(from: index, to: shardCount) { node in node.take(output.laneItems) }
         }
         let batches = InProcessBus.byHome(output.publications, shards: shardCount, from: index)
+        if bus != nil, !output.interests.isEmpty {
+            guard survives() else { return }
+            post(from: index, to: shardCount + 1) { node in
+                node.turnRelay { $0.change(output.interests, effects: &$1) }
+            }
+        }
         for (home, batch) in batches {
             guard survives() else { return }
-            mail(.publications(batch), from: index, to: home)
+            mail(.bus(.publications(batch)), from: index, to: home)
+        }
+        if bus != nil, !output.publications.isEmpty {
+            guard survives() else { return }
+            post(from: index, to: shardCount + 1) { node in
+                node.turnRelay { $0.publish(output.publications, effects: &$1) }
+            }
         }
         for (shard, item) in output.mail {
             guard survives() else { return }
@@ -241,6 +275,53 @@ final class SimulatedNode {
         }
     }
 
+    // MARK: The bus
+
+    /// A round of the thread that the bus lives on.
+    private func turnRelay(_ body: (inout BusRelay, inout [BusRelay.Effect]) -> Void) {
+        guard isUp, relay != nil else { return }
+        var effects: [BusRelay.Effect] = []
+        body(&relay!, &effects)
+        relay!.turn(world.now.instant, effects: &effects)
+        for effect in effects {
+            guard survives() else { return }
+            switch effect {
+            case .publish(let publication): bus?.publish(index, .publication(publication))
+            case .publishDigest(let digest): bus?.publish(index, .digest(digest))
+            case .subscribe(let channels): bus?.subscribe(index, channels)
+            case .unsubscribe(let channels): bus?.unsubscribe(index, channels)
+            case .tell(let shard, let news): mail(.bus(news), from: shardCount + 1, to: shard)
+            }
+        }
+        guard let due = relay?.deadline?.nanoseconds else { return }
+        if let known = relayDeadline, known <= due, known > world.scheduler.now { return }
+        relayDeadline = due
+        let incarnation = incarnation
+        world.scheduler.at(due) { [unowned self] in
+            guard isUp, self.incarnation == incarnation else { return }
+            relayDeadline = nil
+            turnRelay { _, _ in }
+        }
+    }
+
+    func busLinkUp() { turnRelay { $0.linkUp(self.world.now.instant, effects: &$1) } }
+
+    func busLinkDown() { turnRelay { $0.linkDown(self.world.now.instant, effects: &$1) } }
+
+    func busSubscribed(_ channel: Channel) {
+        turnRelay { $0.subscribed(channel, self.world.now.instant, effects: &$1) }
+    }
+
+    func busHeard(_ word: SimulatedBus.Word) {
+        turnRelay {
+            switch word {
+            case .publication(let publication): $0.received(publication)
+            case .digest(let digest):
+                $0.received(digest, self.world.now.instant, effects: &$1)
+            }
+        }
+    }
+
     // MARK: The commit lane
 
     private func take(_ items: [LaneItem]) {
@@ -256,14 +337,15 @@ final class SimulatedNode {
         guard isUp, let batch = lane.nextBatch(now: world.now.instant) else { return }
         let incarnation = incarnation
         let fate = world.nextFate()
+        let seen = configuration.planted.contains(.lockAndDecisionInOne) ? world.store : nil
         world.scheduler.after(microseconds: random.within(50...2_000)) { [unowned self] in
             guard isUp, self.incarnation == incarnation, survives() else { return }
             var result: BatchResult
             let failure = StoreFailure(.inputOutput, "simulated")
             switch fate {
-            case .commits: result = .committed(world.store.apply(batch))
+            case .commits: result = .committed(world.store.apply(batch, decidingOn: seen))
             case .commitsSilently:
-                _ = world.store.apply(batch)
+                _ = world.store.apply(batch, decidingOn: seen)
                 result = .unknown(failure)
             case .vanishes: result = .unknown(failure)
             case .fails:

@@ -5,8 +5,8 @@ import Identity
 import StoreCore
 import TestSupport
 
-/// One seed's whole world: a gateway of two to four shards, a store, a network and some people,
-/// under virtual time.
+/// One seed's whole world: up to three gateways of two or three shards, a bus between them, a
+/// store, a network and some people, under virtual time.
 ///
 /// Ten virtual seconds of chatter and faults, then everything heals, and within another minute
 /// everybody must have everything.
@@ -27,7 +27,8 @@ package final class World {
     private(set) var crashes = 0
     private var random: SeededRandom
     private let seed: UInt64
-    private var node: SimulatedNode?
+    private var nodes: [SimulatedNode] = []
+    private var bus: SimulatedBus?
     private var clients: [SimulatedClient] = []
     private let shardCount: Int
     private let keepsTrace: Bool
@@ -55,7 +56,9 @@ package final class World {
         self.seed = seed
         self.keepsTrace = keepsTrace
         random = SeededRandom(seed: seed)
-        shardCount = random.within(2...4)
+        // Alone it needs no bus, and takes the ways of one process.
+        let nodeCount = [1, 2, 3, 3, 3][random.below(5)]
+        shardCount = random.within(2...(nodeCount == 1 ? 4 : 3))
         chats = [ChatID(trusted: "group"), ChatID(trusted: "pair"), ChatID(trusted: "circle")]
         do throws(SecretError) {
             secret = try Secret("0123456789abcdef0123456789abcdef")
@@ -68,13 +71,18 @@ package final class World {
         }
         // Small, so that pages, pauses and coalescing happen often.
         _ = limits.set("batch", to: "\(random.within(1...16))")
-        let node = SimulatedNode(
-            world: self,
-            configuration: GatewayConfiguration(
-                limits: limits, tokenKeys: [.hs256(secret)], version: "simulated", instance: 1,
-                planted: planted),
-            shards: shardCount, random: random.fork())
-        self.node = node
+        if nodeCount > 1 {
+            bus = SimulatedBus(world: self, nodes: nodeCount, random: random.fork())
+        }
+        for index in 0..<nodeCount {
+            nodes.append(
+                SimulatedNode(
+                    index: index, world: self, bus: bus,
+                    configuration: GatewayConfiguration(
+                        limits: limits, tokenKeys: [.hs256(secret)], version: "simulated",
+                        instance: 1, planted: planted),
+                    shards: shardCount, random: random.fork()))
+        }
         makeChats()
         makeClients()
     }
@@ -117,7 +125,7 @@ package final class World {
     // MARK: Running
 
     private func run() {
-        node?.start()
+        for node in nodes { node.start() }
         for client in clients {
             scheduler.after(microseconds: random.within(0...200_000)) { client.start() }
         }
@@ -146,8 +154,11 @@ package final class World {
         trace("everything heals")
         isFaulty = false
         fateMode = .commits
-        node?.cancelDeath()
-        if node?.isUp == false { node?.start() }
+        for node in nodes {
+            node.cancelDeath()
+            if !node.isUp { node.start() }
+        }
+        bus?.heal()
         // A device that was half-open finds out by itself; nothing else is done for it.
         for client in clients { client.stopTalking() }
     }
@@ -171,9 +182,14 @@ package final class World {
     private var quietChecks = 0
 
     private func planFaults() {
-        for _ in 0..<random.within(0...2) {
+        for _ in 0..<random.within(0...(nodes.count + 1)) {
             scheduler.after(microseconds: random.within(300_000...9_000_000)) { [unowned self] in
-                node?.dieSoon(withinEffects: random.within(1...200))
+                nodes[random.below(nodes.count)].dieSoon(withinEffects: random.within(1...200))
+            }
+        }
+        for _ in 0..<(bus == nil ? 0 : random.within(0...5)) {
+            scheduler.after(microseconds: random.within(100_000...9_000_000)) { [unowned self] in
+                bus?.hurt()
             }
         }
         for _ in 0..<random.within(0...8) {
@@ -235,11 +251,11 @@ package final class World {
         }
     }
 
-    func nodeDied() {
+    func nodeDied(_ index: Int) {
         crashes += 1
         guard isFaulty else { return }
         scheduler.after(microseconds: random.within(100_000...1_500_000)) { [unowned self] in
-            if node?.isUp == false { node?.start() }
+            if !nodes[index].isUp { nodes[index].start() }
         }
     }
 
@@ -247,6 +263,24 @@ package final class World {
         let key = chat.text + "/" + user.text
         acknowledged[key] = max(acknowledged[key] ?? 0, seq)
     }
+
+    // MARK: The bus
+
+    var hasBus: Bool { bus != nil }
+
+    func withNode(_ index: Int, _ body: (SimulatedNode) -> Void) { body(nodes[index]) }
+
+    func busLinkUp(_ index: Int) {
+        trace("node \(index) has a link to the bus")
+        nodes[index].busLinkUp()
+    }
+
+    func busLinkDown(_ index: Int) {
+        trace("node \(index) lost its link to the bus")
+        nodes[index].busLinkDown()
+    }
+
+    func busHeard(_ index: Int, _ word: SimulatedBus.Word) { nodes[index].busHeard(word) }
 
     // MARK: Time and tokens
 
@@ -278,9 +312,11 @@ package final class World {
 
     /// nil where nobody listens.
     func connect(client: SimulatedClient?) -> SimulatedLink? {
-        guard let node, node.isUp else { return nil }
+        let alive = nodes.filter(\.isUp)
+        guard !alive.isEmpty else { return nil }
+        let node = alive[random.below(alive.count)]
         let link = SimulatedLink(
-            node: 0, shard: random.below(shardCount), incarnation: node.incarnation)
+            node: node.index, shard: random.below(shardCount), incarnation: node.incarnation)
         link.client = client
         node.give(.accept(link), to: link.shard, incarnation: link.incarnation)
         return link
@@ -293,7 +329,7 @@ package final class World {
             link.lastToServer = at
             scheduler.at(at) { [unowned self] in
                 guard link.state == .open else { return }
-                node?.give(.bytes(link, piece), to: link.shard, incarnation: link.incarnation)
+                nodes[link.node].give(.bytes(link, piece), to: link.shard, incarnation: link.incarnation)
             }
         }
     }
@@ -326,7 +362,8 @@ package final class World {
             guard link.state == .open else { return }
             link.state = .reset
             client.connectionEnded(link)
-            node?.give(.ended(link), to: link.shard, incarnation: link.incarnation)
+            nodes[link.node].give(
+                .ended(link), to: link.shard, incarnation: link.incarnation)
         }
     }
 
@@ -336,7 +373,8 @@ package final class World {
         link.state = isHalfOpen ? .halfOpen : .reset
         guard !isHalfOpen else { return }
         scheduler.after(microseconds: random.within(100...20_000)) { [unowned self] in
-            node?.give(.ended(link), to: link.shard, incarnation: link.incarnation)
+            nodes[link.node].give(
+                .ended(link), to: link.shard, incarnation: link.incarnation)
         }
     }
 

@@ -5,7 +5,7 @@ extension ModelState {
     // MARK: Messages
 
     mutating func append(
-        _ append: AppendMessage, isRepeated: Bool, wasCommitted: Bool
+        _ append: AppendMessage, isRepeated: Bool, wasCommitted: Bool, seen: ModelState? = nil
     ) -> Outcome {
         if isRepeated, let stored = entry(append.id) {
             return same(stored, append.chat, append.author)
@@ -13,8 +13,11 @@ extension ModelState {
         guard let index = index(of: append.chat) else { return .refused(.notFound) }
         // What left no entry in a batch that was committed was refused, or a duplicate.
         if wasCommitted { return firstSend(append, index) ?? .refused(.notFound) }
-        guard chats[index].presence(of: append.author) != nil else { return .refused(.notFound) }
-        if let first = firstSend(append, index) { return first }
+        let seen = seen ?? self
+        guard seen.chats[index].presence(of: append.author) != nil else {
+            return .refused(.notFound)
+        }
+        if let first = seen.firstSend(append, index) { return first }
         if let stored = entry(append.id) { return same(stored, append.chat, append.author) }
         let entry = write(
             append.id, index, append.author, append.device, append.createdAt,

@@ -87,7 +87,10 @@ package struct ModelState: Sendable {
     package init() {}
 
     /// Applies a batch: the writes in order, then the reads. One outcome an operation.
-    package mutating func apply(_ batch: Batch) -> [Outcome] {
+    ///
+    /// - Parameter seen: what sends are decided on, where that is not what is there: the bug of a
+    ///   transaction that looked before it had the lock.
+    package mutating func apply(_ batch: Batch, decidingOn seen: ModelState? = nil) -> [Outcome] {
         let isRepeated = batch.attempt > 1
         let wasCommitted = isRepeated && hasTraces(of: batch)
         var outcomes: [Outcome?] = []
@@ -95,7 +98,8 @@ package struct ModelState: Sendable {
             switch operation {
             case .append(let append):
                 outcomes.append(
-                    self.append(append, isRepeated: isRepeated, wasCommitted: wasCommitted))
+                    self.append(
+                        append, isRepeated: isRepeated, wasCommitted: wasCommitted, seen: seen))
             case .advanceCursor(let advance):
                 outcomes.append(advanceCursor(advance, isRepeated: isRepeated))
             case .createConversation(let create):

@@ -6,61 +6,60 @@ import Reactor
 import StoreCore
 import Synchronization
 
-/// The commit lane's thread, with the store that lives on it.
-final class LaneRunner {
+/// The commit lane on a thread's loop, with the store that lives there too: SQLite has the thread to
+/// itself, Postgres shares it with Redis.
+final class LaneDriver: LoopParticipant {
     private var lane: CommitLane
     private let store: any Store
     private let links: ShardLinks
     private let status: NodeStatus
     private let limits: Limits
-    private let clock = SystemClock()
-    private var poller: Poller
-    private var events: [PollEvent] = []
+    private let loop: EventLoop
     private var isStopping = false
     /// A store that cannot say whether it committed must not keep the process for ever.
     private var stopDeadline: Instant?
     private var isEpisode = false
 
     init(
-        store: any Store, links: ShardLinks, status: NodeStatus, limits: Limits
+        store: any Store, loop: EventLoop, links: ShardLinks, status: NodeStatus, limits: Limits
     ) throws(SystemError) {
         lane = CommitLane(limits: limits)
         self.store = store
+        self.loop = loop
         self.links = links
         self.status = status
         self.limits = limits
-        poller = try Poller()
-        try poller.add(links.lane.descriptor, PollTag(bits: 1))
+        // The mail is taken in the turn that follows.
+        _ = try loop.register(links.lane.descriptor) { _ in }
     }
 
-    /// Runs until told to stop and everything that was submitted is answered.
-    func run() throws(SystemError) {
-        while !(isStopping && lane.isIdle) {
-            if let deadline = stopDeadline, deadline <= clock.now().instant {
-                links.log.error("stopping although the fate of a commit is unknown")
-                return
-            }
-            events.removeAll(keepingCapacity: true)
-            try poller.wait(timeoutMs: timeout, into: &events)
+    /// Everything that was submitted is answered, and nothing more will come; or it has taken too
+    /// long.
+    var isDone: Bool {
+        guard isStopping else { return false }
+        if lane.isIdle { return true }
+        guard let deadline = stopDeadline, deadline <= loop.now.instant else { return false }
+        links.log.error("stopping although the fate of a commit is unknown")
+        return true
+    }
+
+    var deadline: Instant? {
+        if links.isAnyShardOverfull { return loop.now.instant.advanced(byMilliseconds: 1) }
+        guard let due = lane.deadline else { return stopDeadline }
+        return min(due, stopDeadline ?? due)
+    }
+
+    func turn(_ now: Now) {
+        takeMail()
+        deliver(lane.tick(now: now.instant))
+        if lane.beginsProbe(now: now.instant) { probe() }
+        // A store that answers at once leaves nothing in flight, and the next batch can go.
+        while !links.isAnyShardOverfull, let batch = lane.nextBatch(now: loop.now.instant) {
+            commit(batch)
             takeMail()
-            if lane.isIdle, case .failing = lane.health { probe() }
-            while !links.isAnyShardOverfull, let batch = lane.nextBatch(now: clock.now().instant) {
-                commit(batch)
-                takeMail()
-            }
-            status.lane.queued.store(lane.queuedOperations, ordering: .relaxed)
         }
-    }
-
-    private var timeout: Int32? {
-        if links.isAnyShardOverfull { return 1 }
-        if let retryAt = lane.retryAt {
-            let wait = retryAt.nanoseconds(since: clock.now().instant)
-            return Int32(clamping: (wait + 999_999) / 1_000_000)
-        }
-        if case .failing = lane.health, lane.isIdle { return 1_000 }
-        if isStopping { return 50 }
-        return lane.isIdle ? nil : 0
+        reportHealth()
+        status.lane.queued.store(lane.queuedOperations, ordering: .relaxed)
     }
 
     private func takeMail() {
@@ -78,7 +77,7 @@ final class LaneRunner {
                 }
             case .stop:
                 isStopping = true
-                stopDeadline = clock.now().instant.advanced(byMilliseconds: 5_000)
+                stopDeadline = loop.now.instant.advanced(byMilliseconds: 5_000)
             }
         }
         if bytes > 0 { links.lane.settled(bytes: bytes) }
@@ -88,19 +87,18 @@ final class LaneRunner {
     }
 
     private func commit(_ batch: Batch) {
-        let began = clock.now().instant
+        let began = loop.now.instant
         store.submit(batch) { result in
-            let now = self.clock.now().instant
+            let now = self.loop.now.instant
             self.count(batch, result, microseconds: Int(now.nanoseconds(since: began) / 1_000))
             self.deliver(self.lane.complete(result, now: now))
             self.reportHealth()
         }
     }
 
-    /// Nothing is waiting and the last batch failed: finds out whether the store works again.
     private func probe() {
         store.probe { failure in
-            self.lane.probed(failure)
+            self.lane.probed(failure, now: self.loop.now.instant)
             self.reportHealth()
         }
     }
@@ -125,9 +123,9 @@ final class LaneRunner {
                 links.log.notice("the store takes writes again")
             }
         case .failing(let failure):
-            status.set(failure: failure)
             if !isEpisode {
                 isEpisode = true
+                status.set(failure: failure)
                 links.log.error(
                     "the store cannot write; sends are refused until it can",
                     metadata: ["kind": "\(failure.kind.rawValue)", "error": "\(failure.text)"])

@@ -1,0 +1,126 @@
+import Basics
+import BusCore
+import Domain
+
+/// What a shared bus may have lost, fetched from the store.
+///
+/// A *comparison* asks the store for the heads of all chats that have their home here, for the marks
+/// that moved in them, and for the chats that followed users came into, since the comparison before.
+/// One runs when the bus says `.gap`, and every 30 s whatever it says. Only one is under way; a gap
+/// that comes meanwhile starts another behind it, because it may concern what was committed after
+/// the store was read.
+extension GatewayShard {
+    /// Chats, and users, of one read.
+    static let comparedPerRead = 512
+    static let antiEntropyMs = 30_000
+    /// After a read that failed.
+    static let comparisonRetryMs = 1_000
+
+    struct Comparison {
+        /// Reads that are not answered yet.
+        var reads = 0
+        var isUnderWay: Bool { reads > 0 }
+        /// A gap was told meanwhile.
+        var isOutdated = false
+        var hasFailed = false
+        /// When the store was read, by its own time, in the first read of this comparison.
+        var at: StoreTime?
+        /// The same of the last comparison that succeeded.
+        var since: StoreTime?
+    }
+
+    func receive(_ news: BusNews) {
+        switch news {
+        case .publications(let publications):
+            for publication in publications { acceptAtHome(publication) }
+        case .following(let channel, let ticket):
+            var effects: [HomeDirectory.Effect] = []
+            homes.following(channel, ticket: ticket, effects: &effects)
+            carryOut(effects)
+        case .gap:
+            counters[.busGaps] += 1
+            compareWithStore()
+        case .heads(let heads):
+            guard !configuration.planted.contains(.lostLastMessage) else { return }
+            var effects: [HomeDirectory.Effect] = []
+            for head in heads { homes.suspect(head.chat, head: head.seq, effects: &effects) }
+            carryOut(effects)
+        }
+    }
+
+    func compareWithStore() {
+        guard !comparison.isUnderWay else {
+            comparison.isOutdated = true
+            return
+        }
+        guard !configuration.planted.contains(.lostLastMessage) else { return }
+        comparison.isOutdated = false
+        comparison.hasFailed = false
+        comparison.at = nil
+        let live = homes.live
+        var start = 0
+        // At least one, which says what time it is.
+        repeat {
+            let chats = live.chats.dropFirst(start).prefix(Self.comparedPerRead)
+            let users = live.users.dropFirst(start).prefix(Self.comparedPerRead)
+            comparison.reads += 1
+            submit(
+                .readNews(
+                    ReadNews(
+                        chats: Array(chats), users: Array(users), since: comparison.since)),
+                .news(Array(chats)))
+            start += Self.comparedPerRead
+        } while start < max(live.chats.count, live.users.count)
+    }
+
+    func newsRead(_ chats: [ChatID], _ result: LaneAnswer.Result) {
+        comparison.reads -= 1
+        if case .outcome(.news(let news)) = result {
+            // The earliest of them counts; answers come in the order of asking.
+            if comparison.at == nil { comparison.at = news.at }
+            take(news, of: chats)
+        } else {
+            comparison.hasFailed = true
+        }
+        guard !comparison.isUnderWay else { return }
+        if comparison.hasFailed {
+            scheduleComparison(inMs: Self.comparisonRetryMs)
+        } else {
+            comparison.since = comparison.at
+            if comparison.isOutdated { compareWithStore() }
+        }
+    }
+
+    private func take(_ news: News, of chats: [ChatID]) {
+        var effects: [HomeDirectory.Effect] = []
+        for (chat, head) in zip(chats, news.heads) {
+            homes.suspect(chat, head: head, effects: &effects)
+        }
+        carryOut(effects)
+        // Nobody of this instance caused them; what was told before, the home tells no more.
+        let origin = Origin(instance: 0, connection: 0)
+        for var receipt in news.receipts {
+            if receipt.at.milliseconds == 0 { receipt.at = now.wall }
+            acceptAtHome(
+                Publication(channel: .chat(receipt.chat), content: .receipt(receipt), origin: origin))
+        }
+        for arrival in news.arrivals {
+            acceptAtHome(
+                Publication(
+                    channel: .user(arrival.user),
+                    content: .joined(arrival.chat, since: arrival.since), origin: origin))
+        }
+    }
+
+    func scheduleComparison(inMs milliseconds: Int) {
+        schedule(.comparison, 0, at: now.instant.advanced(byMilliseconds: milliseconds))
+    }
+
+    /// Every 30 s, spread over the instances and shards by chance.
+    func scheduleAntiEntropy() {
+        let jitter = identifiers.bits() % 5_000
+        schedule(
+            .antiEntropy, 0,
+            at: now.instant.advanced(byMilliseconds: Self.antiEntropyMs - Int(jitter)))
+    }
+}
