@@ -111,6 +111,11 @@ final class Oracle {
                     violate("P3", "\(chat.text) has seq \(entry.seq) at place \(index + 1)")
                 }
                 guard case .message(let message) = entry.body else { continue }
+                if !store.shows(entry.seq, of: chat, to: entry.author) {
+                    violate(
+                        "P13",
+                        "\(entry.author.text) wrote seq \(entry.seq) of \(chat.text), no member then")
+                }
                 let content = String(decoding: message.encryptedContent, as: UTF8.self)
                 if let first = seen[content] {
                     violate("P4", "\(content) is in \(chat.text) twice: \(first) and \(entry.seq)")

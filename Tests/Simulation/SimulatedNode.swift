@@ -101,7 +101,12 @@ final class SimulatedNode {
         world.trace("node \(index) dies")
         bus?.forget(index)
         relay = nil
-        let lost = links.flatMap { $0.sorted { $0.key < $1.key }.map(\.value) }
+        var lost = links.flatMap { $0.sorted { $0.key < $1.key }.map(\.value) }
+        // Who is in the backlog, accepted by the kernel alone, is reset too.
+        for input in inputs.joined() {
+            if case .accept(let link) = input { lost.append(link) }
+        }
+        inputs = Array(repeating: [], count: shardCount)
         links = Array(repeating: [:], count: shardCount)
         for link in lost { world.serverGone(link) }
         world.nodeDied(index)
@@ -338,7 +343,10 @@ final class SimulatedNode {
         let incarnation = incarnation
         let fate = world.nextFate()
         let seen = configuration.planted.contains(.lockAndDecisionInOne) ? world.store : nil
-        world.scheduler.after(microseconds: random.within(50...2_000)) { [unowned self] in
+        // Now and then the database takes its time, and other nodes commit meanwhile.
+        let isSlow = world.isFaulty && random.chance(4)
+        let duration = random.within(isSlow ? 5_000...400_000 : 50...2_000)
+        world.scheduler.after(microseconds: duration) { [unowned self] in
             guard isUp, self.incarnation == incarnation, survives() else { return }
             var result: BatchResult
             let failure = StoreFailure(.inputOutput, "simulated")
