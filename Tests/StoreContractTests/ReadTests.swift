@@ -188,6 +188,85 @@ extension StoreContract {
             #expect(large?.entries.map(\.seq) == [3])
         }
 
+        /// Messages of 356, 456, 5,256 and 257 bytes.
+        private func sized(_ kind: StoreUnderTest) -> Harness {
+            let h = Harness(kind)
+            h.run(h.creation("c", ["ann"]))
+            for size in [100, 200, 5_000, 1] {
+                h.run(h.message("c", "ann", content: [UInt8](repeating: 1, count: size)))
+            }
+            return h
+        }
+
+        /// What fits, to the byte, after a position. The first entry always does.
+        private static let fitting: [(after: Seq, bytes: Int, seqs: [Seq])] = [
+            (0, -1_000, [1]), (0, -1, [1]), (0, 0, [1]), (0, 1, [1]), (0, 355, [1]), (0, 356, [1]),
+            (0, 357, [1]), (0, 811, [1]), (0, 812, [1, 2]), (0, 813, [1, 2]), (0, 6_067, [1, 2]),
+            (0, 6_068, [1, 2, 3]), (0, 6_069, [1, 2, 3]), (0, 6_324, [1, 2, 3]),
+            (0, 6_325, [1, 2, 3, 4]), (0, 6_326, [1, 2, 3, 4]), (0, .max, [1, 2, 3, 4]),
+            // What comes after one that does not fit is not given, though it would.
+            (1, 713, [2]), (2, 10, [3]), (2, 5_512, [3]), (2, 5_513, [3, 4]), (3, 0, [4]),
+            (4, 0, []), (4, .max, []),
+        ]
+
+        @Test(
+            "Bytes bound a page of history, but the first entry is given however large",
+            arguments: StoreUnderTest.allCases)
+        func historyByBytes(_ kind: StoreUnderTest) {
+            let h = sized(kind)
+            for (after, bytes, seqs) in Self.fitting {
+                let page = h.history("c", "ann", after: after, bytes: bytes)
+                #expect(page?.entries.map(\.seq) == seqs, "after \(after), \(bytes) bytes")
+                let last = seqs.last ?? after
+                #expect(page?.readThrough == last, "after \(after), \(bytes) bytes")
+                #expect(page?.isComplete == (last == 4), "after \(after), \(bytes) bytes")
+            }
+        }
+
+        @Test(
+            "Bytes bound a range, but the first entry is given however large",
+            arguments: StoreUnderTest.allCases)
+        func rangeByBytes(_ kind: StoreUnderTest) {
+            let h = sized(kind)
+            for (after, bytes, seqs) in Self.fitting {
+                let range = h.range("c", after: after, bytes: bytes)
+                #expect(range.map(\.seq) == seqs, "after \(after), \(bytes) bytes")
+            }
+        }
+
+        @Test(
+            "Where both bounds hold the one that is reached first ends the read",
+            arguments: StoreUnderTest.allCases)
+        func entriesAndBytes(_ kind: StoreUnderTest) {
+            let h = sized(kind)
+            for (entries, bytes, seqs) in [
+                (1, 812, [1]), (2, 811, [1]), (2, 812, [1, 2]), (2, 6_068, [1, 2]),
+                (3, 6_067, [1, 2]), (3, 6_068, [1, 2, 3]),
+            ] as [(Int, Int, [Seq])] {
+                let page = h.history("c", "ann", limit: entries, bytes: bytes)
+                #expect(page?.entries.map(\.seq) == seqs, "\(entries), \(bytes) bytes")
+                #expect(page?.isComplete == false)
+                let range = h.range("c", maximum: entries, bytes: bytes)
+                #expect(range.map(\.seq) == seqs, "\(entries), \(bytes) bytes")
+            }
+        }
+
+        @Test(
+            "Pages of history bounded by bytes give the whole log, over the gap between two stays",
+            arguments: StoreUnderTest.allCases, [1, 522, 523, 10_000])
+        func historyPagesByBytes(_ kind: StoreUnderTest, _ bytes: Int) {
+            let h = twice(kind)
+            var seqs: [Seq] = []
+            for _ in 0..<6 {
+                guard let page = h.history("c", "bob", after: seqs.last ?? 0, bytes: bytes) else {
+                    break
+                }
+                seqs += page.entries.map(\.seq)
+                if page.isComplete { break }
+            }
+            #expect(seqs == [3, 4, 5, 8, 9])
+        }
+
         @Test(
             "The bounds hold over all chats together, in the order asked",
             arguments: StoreUnderTest.allCases)

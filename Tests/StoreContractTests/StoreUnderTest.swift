@@ -167,14 +167,20 @@ final class Harness {
         logs(user, [ReadLogs.From(chat: chat, after: after)]).first?.entries.map(\.seq) ?? []
     }
 
-    func history(_ chat: ChatID, _ user: UserID, after: Seq = 0, limit: Int = 100) -> LogPage? {
-        let read = ReadHistory(chat: chat, user: user, after: after, limit: limit)
+    func history(
+        _ chat: ChatID, _ user: UserID, after: Seq = 0, limit: Int = 100, bytes: Int = 1_000_000
+    ) -> LogPage? {
+        let read = ReadHistory(
+            chat: chat, user: user, after: after, limit: limit, maximumBytes: bytes)
         guard case .history(let page) = run(.readHistory(read)) else { return nil }
         return page
     }
 
-    func range(_ chat: ChatID, after: Seq = 0, maximum: Int = 1_000) -> [LogEntry] {
-        let read = ReadRange(chat: chat, after: after, maximumEntries: maximum)
+    func range(
+        _ chat: ChatID, after: Seq = 0, maximum: Int = 1_000, bytes: Int = 1_000_000
+    ) -> [LogEntry] {
+        let read = ReadRange(
+            chat: chat, after: after, maximumEntries: maximum, maximumBytes: bytes)
         guard case .range(let entries) = run(.readRange(read)) else { return [] }
         return entries
     }
