@@ -221,6 +221,41 @@ struct CursorTests {
         #expect(bob.events().map(\.id) == [1, 2, 4])
     }
 
+    @Test(
+        "As many movements as the burst are taken at once, one more is refused",
+        arguments: [2, 3, 4])
+    func burst(count: Int) {
+        let node = TestNode(limits: ["cursors": "2", "cursorBurst": "3"])
+        node.group("c1", ["bob"])
+        node.append("c1", by: "bob", "m1")
+        let bob = node.client("bob")
+        // One that is asked about merges with no other.
+        for id in 1...count {
+            bob.say("delivery.ack", ["chatId": "c1", "seq": 1], id: .number(Double(id)))
+        }
+        let refused = bob.events()
+        #expect(refused.map(\.id) == (count == 4 ? [4] : []))
+        node.advance(300)
+        #expect(bob.events().count == min(count, 3))
+    }
+
+    @Test(
+        "A movement that was refused is taken after the time it was told, and not 1 ms before",
+        arguments: [(499, false), (500, true)])
+    func retryAfter(wait: Int, isTaken: Bool) {
+        let node = TestNode(limits: ["cursors": "2", "cursorBurst": "1"])
+        node.group("c1", ["bob"])
+        node.append("c1", by: "bob", "m1")
+        let bob = node.client("bob")
+        #expect(bob.ask("delivery.ack", ["chatId": "c1", "seq": 1]) == .missing, "it waits")
+        #expect(bob.ask("delivery.ack", ["chatId": "c1", "seq": 1]).error.retryAfterMs == 500)
+        node.advance(wait)
+        _ = bob.events()
+        bob.say("delivery.ack", ["chatId": "c1", "seq": 1], id: 7)
+        node.advance(300)
+        #expect(bob.answer(to: 7).ok == .bool(isTaken))
+    }
+
     @Test("Receipts that wait are written though their connection has gone")
     func goneConnection() {
         let node = node()

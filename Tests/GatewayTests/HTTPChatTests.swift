@@ -225,7 +225,7 @@ struct HTTPChatTests {
     }
 
     @Test(
-        "One request names at most as many members as the limit, a creation too",
+        "One request adds at most as many members as the limit",
         arguments: [
             (3, true), (4, true), (5, false),
         ])
@@ -240,6 +240,23 @@ struct HTTPChatTests {
         #expect(added.status == (isTaken ? 200 : 400))
         if !isTaken { #expect(added.json.error.code == "VALIDATION_ERROR") }
         #expect(node.log("c1").count == (isTaken ? count : 0))
+    }
+
+    @Test(
+        "A creation names at most as many members as the limit, the creator among them",
+        arguments: [
+            (2, true), (3, true), (4, false),
+        ])
+    func membersPerCreation(others: Int, isTaken: Bool) {
+        let node = TestNode(limits: ["membersPerRequest": "4"])
+        // Who is named twice, and the creator, count once.
+        let names = (["alice", "u0"] + (0..<others).map { "u\($0)" })
+            .map { "\"\($0)\"" }.joined(separator: ",")
+        let made = create(node, "alice", #"{"type":"group","members":[\#(names)]}"#)
+        #expect(made.status == (isTaken ? 201 : 400))
+        #expect(made.json.data.memberCount == (isTaken ? .number(Double(others + 1)) : .missing))
+        if !isTaken { #expect(made.json.error.code == "VALIDATION_ERROR") }
+        #expect(node.store.state.chatIDs.count == (isTaken ? 1 : 0))
     }
 
     @Test("Removing makes an entry; leaving is removing oneself")
