@@ -226,6 +226,22 @@ struct JoinTests {
         #expect(events[1].payload == ["chats": [:]])
     }
 
+    @Test(
+        "A resume from beyond the log's end is caught up with nothing, and hears what comes",
+        arguments: [3, 4, 9_007_199_254_740_991])
+    func resumeBeyondTheEnd(after: Int) {
+        let node = node(messages: 3)
+        let alice = node.client("alice")
+        alice.say("resume", ["chats": ["c1": .number(Double(after))]], id: 1)
+        let events = alice.events()
+        #expect(events.map(\.type) == ["ack", "caughtUp"])
+        #expect(events[0].payload.chats == ["c1": ["lastSeq": 3, "readSeq": 0]])
+        #expect(events[0].payload.refused == [:])
+        #expect(events[1].payload == ["chats": ["c1": 3]])
+        live(node, "m4")
+        #expect(alice.contents() == ["m4"])
+    }
+
     @Test("A resume names at most as many chats as the limit", arguments: [2, 3, 4])
     func resumeLimit(count: Int) {
         let node = node(["chatsPerResume": "3"])
