@@ -7,9 +7,13 @@ import Wire
 
 /// Frames in, frames out: RFC 6455 as the gateway keeps it. What a text means is in +Commands.
 extension GatewayShard {
-    /// Before anybody has said who they are: a token is at most 8 KiB.
-    static let unknownPeerLimits = MessageLimits(
-        frameBytes: 16_384, messageBytes: 16_384, fragments: 8)
+    /// Before anybody has said who they are: a token is at most 8 KiB. Never more than afterwards.
+    static func unknownPeerLimits(_ limits: Limits) -> MessageLimits {
+        MessageLimits(
+            frameBytes: min(limits.frameBytes, 16_384),
+            messageBytes: min(limits.messageBytes, 16_384),
+            fragments: min(limits.messageFragments, 8))
+    }
 
     // MARK: In
 
@@ -19,7 +23,7 @@ extension GatewayShard {
         var offset = start
         while true {
             let limits =
-                connection.phase == .unauthenticated ? Self.unknownPeerLimits : messageLimits
+                connection.phase == .unauthenticated ? unknownPeerLimits : messageLimits
             let item = connection.decoder.next(in: &bytes, at: &offset, limits: limits)
             if case .needMore = item { break }
             receive(item, connection, &bytes)

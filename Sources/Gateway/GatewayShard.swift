@@ -21,6 +21,7 @@ package final class GatewayShard {
     let configuration: GatewayConfiguration
     let limits: Limits
     let messageLimits: MessageLimits
+    let unknownPeerLimits: MessageLimits
     let status: NodeStatus
     let busReachesOthers: Bool
 
@@ -106,6 +107,7 @@ package final class GatewayShard {
         messageLimits = MessageLimits(
             frameBytes: limits.frameBytes, messageBytes: limits.messageBytes,
             fragments: limits.messageFragments)
+        unknownPeerLimits = Self.unknownPeerLimits(limits)
         self.now = now
         identifiers = IdentifierGenerator(random: random)
         requestParser = RequestParser(
