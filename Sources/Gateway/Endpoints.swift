@@ -83,22 +83,7 @@ extension GatewayShard {
                 CommandError(.unauthorized, "send a token as Authorization: Bearer"))
             return nil
         }
-        let claims: Claims
-        switch verifier.verify(token, nowMilliseconds: now.wall.milliseconds) {
-        case .valid(let valid): claims = valid
-        case .expired:
-            counters[.authenticationsFailed] += 1
-            answer(
-                connection, request,
-                CommandError(.tokenExpired, "the token has expired; get a new one"))
-            return nil
-        case .invalid:
-            counters[.authenticationsFailed] += 1
-            answer(
-                connection, request,
-                CommandError(.invalidToken, "the token is not valid; get a new one"))
-            return nil
-        }
+        guard let claims = verified(token, connection, request) else { return nil }
         let state = userState(UserID(trusted: claims.userId))
         state.lastUsed = now.instant
         if let wait = state.http.take(
@@ -115,6 +100,22 @@ extension GatewayShard {
         return Caller(
             actor: Actor(user: state.id, device: DeviceID(trusted: device)),
             isService: claims.role == "service")
+    }
+
+    /// What a token of the `Authorization` header says; nil where it is not good, and the request
+    /// has been answered with 401.
+    func verified(
+        _ token: String, _ connection: Connection, _ request: HTTPRequest
+    ) -> Claims? {
+        let error: CommandError
+        switch verifier.verify(token, nowMilliseconds: now.wall.milliseconds) {
+        case .valid(let claims): return claims
+        case .expired: error = CommandError(.tokenExpired, "the token has expired; get a new one")
+        case .invalid: error = CommandError(.invalidToken, "the token is not valid; get a new one")
+        }
+        counters[.authenticationsFailed] += 1
+        answer(connection, request, error)
+        return nil
     }
 
     // MARK: Requests

@@ -236,23 +236,7 @@ extension GatewayShard {
     ) {
         // A bad token in the header is refused before the upgrade: whoever can set a header can
         // read a status.
-        if let token = credentials.header {
-            switch verifier.verify(token, nowMilliseconds: now.wall.milliseconds) {
-            case .valid: break
-            case .expired:
-                counters[.authenticationsFailed] += 1
-                answer(
-                    connection, request,
-                    CommandError(.tokenExpired, "the token has expired; get a new one"))
-                return
-            case .invalid:
-                counters[.authenticationsFailed] += 1
-                answer(
-                    connection, request,
-                    CommandError(.invalidToken, "the token is not valid; get a new one"))
-                return
-            }
-        }
+        if let token = credentials.header, verified(token, connection, request) == nil { return }
         connection.dialect = credentials.offersV1 ? .v1 : .ws
         switchProtocols(
             connection, accept, subprotocol: credentials.offersV1 ? "martlet.v1" : nil)
