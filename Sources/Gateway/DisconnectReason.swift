@@ -8,7 +8,6 @@ package enum DisconnectReason: Hashable, Sendable, CaseIterable {
     case tooManyBadInputs, protocolViolation, binaryNotAccepted, invalidUTF8, messageTooBig
     case slowConsumer, tooManyStrikes, overCapacity
     case draining, pongTimeout, commitUnknown, messageTimeout
-    case peerClosed
 
     package var code: CloseCode {
         switch self {
@@ -27,7 +26,6 @@ package enum DisconnectReason: Hashable, Sendable, CaseIterable {
         case .pongTimeout: .pongTimeout
         case .commitUnknown: .stateLost
         case .messageTimeout: .policyViolation
-        case .peerClosed: .normal
         }
     }
 
@@ -51,7 +49,6 @@ package enum DisconnectReason: Hashable, Sendable, CaseIterable {
         case .pongTimeout: "no pong came; reconnect and resume"
         case .commitUnknown: "the fate of a request is unknown; resend with the same id"
         case .messageTimeout: "a message took too long to arrive"
-        case .peerClosed: ""
         }
     }
 }
