@@ -31,21 +31,6 @@ package struct ForwardedFor: Sendable {
         return hop ?? peer
     }
 
-    /// The same for the header's value alone; nil when there is none.
-    package func client(peer: IPAddress, value: String?) -> IPAddress {
-        guard let value, isTrusted(peer) else { return peer }
-        let bytes = Array(value.utf8)
-        var hop: IPAddress?
-        var start = 0
-        while start < bytes.count {
-            let element = CommaList.element(bytes.span, start..<bytes.count)
-            start = element.upperBound + 1
-            let trimmed = ASCII.trimmed(bytes.span, element)
-            if !trimmed.isEmpty { hop = step(hop, Self.address(bytes.span, trimmed)) }
-        }
-        return hop ?? peer
-    }
-
     /// Reading left to right gives the same as walking right to left: an untrusted hop hides all
     /// that is left of it, and a trusted one shows it. A hop that is no address hides it too, since
     /// what a proxy passed on unread is worth nothing; the hop right of it is the last one known.
