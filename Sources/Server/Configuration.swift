@@ -83,7 +83,6 @@ package struct ConfigurationSources: Sendable {
     /// Environment names that are ours but no keys.
     package static let otherEnvironmentNames: Set<String> = [
         "MARTLET_CONFIG", "MARTLET_SEED", "MARTLET_PLANTED", "MARTLET_FUZZ", "MARTLET_BINARY",
-        "MARTLET_WERROR",
     ]
 
     /// A Kubernetes service called martlet puts these into every container of its namespace, and
