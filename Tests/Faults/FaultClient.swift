@@ -24,23 +24,30 @@ final class FaultClient {
 
     private static let resumeID: Int64 = 0
 
-    /// - Parameter writer: its number where it sends; nil for one that only listens.
-    init(
-        _ control: Control, _ progress: Progress, user: String, chats: [Int], writer: Int?
-    ) {
+    /// What a client is made from, on its thread.
+    struct Plan: Sendable {
+        var user: String
+        /// The numbers of its chats.
+        var chats: [Int]
+        /// Its number where it sends; nil for one that only listens.
+        var writer: Int?
+        var progress: Progress
+    }
+
+    init(_ control: Control, _ plan: Plan) {
         self.control = control
-        self.progress = progress
-        self.user = user
-        self.chats = chats
+        progress = plan.progress
+        user = plan.user
+        chats = plan.chats
         record = ClientRecord(name: user)
         for chat in chats {
             seen[chat] = SeenEntries(through: 0)
             record.deliveries[chat] = []
         }
-        outgoing = writer.map {
+        outgoing = plan.writer.map {
             Outgoing(
-                writer: $0, chats: chats,
-                foreignChats: control.chats.indices.filter { !chats.contains($0) },
+                writer: $0, chats: plan.chats,
+                foreignChats: control.chats.indices.filter { !plan.chats.contains($0) },
                 rate: control.rate)
         }
     }

@@ -20,7 +20,7 @@ final class Run {
     private let settings: Settings
     private let server: TestServer
     private let control: Control
-    private var clients: [FaultClient] = []
+    private var clients: [FaultClient.Plan] = []
     private var progress: [Progress] = []
     private var restarts = Verdict(
         "P16 each restart took less than \(longestRestartMs) ms until it listened")
@@ -67,7 +67,7 @@ final class Run {
 
     private func run() throws -> Outcome {
         makeClients()
-        let threads = Crew(clients)
+        let threads = Crew(control, clients)
         try killAgainAndAgain()
         let logs = try settle()
         control.end()
@@ -90,7 +90,7 @@ final class Run {
     private func add(_ user: String, _ chats: [Int], writer: Int?) {
         let own = Progress(chats: chats)
         progress.append(own)
-        clients.append(FaultClient(control, own, user: user, chats: chats, writer: writer))
+        clients.append(FaultClient.Plan(user: user, chats: chats, writer: writer, progress: own))
     }
 
     // MARK: Killing
@@ -219,14 +219,12 @@ final class Run {
 final class Crew {
     private let group = DispatchGroup()
 
-    init(_ clients: [FaultClient]) {
+    init(_ control: Control, _ clients: [FaultClient.Plan]) {
         for client in clients {
-            // Each client goes to one thread and is not touched here again.
-            nonisolated(unsafe) let client = client
             group.enter()
             let thread = Thread { [group] in
                 do {
-                    try unsafe client.run()
+                    try FaultClient(control, client).run()
                 } catch {
                     say("martlet-faults: a client could not run: \(error)")
                 }
