@@ -196,7 +196,8 @@ package struct Limits: Sendable, Equatable {
                 "strikes", \.strikesPer60Seconds, "refusals in 60 s", 1...1_000_000, off: true,
                 "A client that ignores RATE_LIMITED is closed (4102)."),
             e(
-                "badInputs", \.badInputsPer60Seconds, "errors in 60 s", 1...1_000_000, off: true,
+                "badInputs", \.badInputsPer60Seconds, "errors in 60 s a connection", 1...1_000_000,
+                off: true,
                 "A client that keeps sending what cannot be read is closed (4006)."),
             e(
                 "ciphertext", \.ciphertextBytes, "bytes", 1_024...16_000_000,

@@ -101,18 +101,34 @@ struct Subscription {
 
 /// What a connection knows once it has said who it is.
 final class Session {
-    let actor: Actor
     let user: UserState
+    let device: DeviceID
     var expiresAt: Instant
     var hasWarnedOfExpiry = false
     var typing = TypingState()
     /// Joins, leaves and resumes, one at a time; the first is running.
     var jobs: [CatchUp] = []
+    /// nil before the first frame that could not be read: most connections never send one.
+    private var badInputs: BadInputs?
 
-    init(actor: Actor, user: UserState, expiresAt: Instant) {
-        self.actor = actor
+    init(user: UserState, device: DeviceID, expiresAt: Instant) {
         self.user = user
+        self.device = device
         self.expiresAt = expiresAt
+    }
+
+    var actor: Actor { Actor(user: user.id, device: device) }
+
+    /// A frame could not be read. Whether that makes too many of this connection.
+    func countBadInput(limit: Int, now: Instant) -> Bool {
+        let counter = badInputs ?? BadInputs()
+        badInputs = counter
+        return counter.window.add(limit: limit, windowMs: 60_000, now: now)
+    }
+
+    /// Eight bytes of a session until there is something to count.
+    private final class BadInputs {
+        var window = WindowCounter()
     }
 }
 
@@ -126,7 +142,6 @@ final class UserState {
     var cursors: TokenBucket
     var http: TokenBucket
     var strikes = WindowCounter()
-    var badInputs = WindowCounter()
     var lastUsed: Instant
 
     init(id: UserID, limits: Limits, now: Instant) {

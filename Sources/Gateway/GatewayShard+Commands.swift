@@ -272,11 +272,8 @@ extension GatewayShard {
         }
         // The token's device counts; without one, the client's word; without that, a new one.
         let named = claims.deviceId.flatMap { DeviceID($0) } ?? device
-        let actor = Actor(
-            user: state.id,
-            device: named ?? DeviceID(trusted: identifiers.next(at: now.wall).text))
-        let session = Session(
-            actor: actor, user: state, expiresAt: expiry(of: claims))
+        let device = named ?? DeviceID(trusted: identifiers.next(at: now.wall).text)
+        let session = Session(user: state, device: device, expiresAt: expiry(of: claims))
         state.connections.append(connection.key)
         connection.session = session
         connection.phase = .open
@@ -286,7 +283,7 @@ extension GatewayShard {
         send(
             connection,
             EventEncoder.sessionReady(
-                actor: actor, session: identifiers.next(at: now.wall).text, now: now.wall,
+                actor: session.actor, session: identifiers.next(at: now.wall).text, now: now.wall,
                 limits: limits))
         scheduleCheck(connection)
         if connection.dialect.isLegacy { followAll(connection, session) }
@@ -366,8 +363,7 @@ extension GatewayShard {
     private func countBadInput(_ connection: Connection) {
         counters[.badInputs] += 1
         if let session = connection.session,
-            session.user.badInputs.add(
-                limit: limits.badInputsPer60Seconds, windowMs: 60_000, now: now.instant)
+            session.countBadInput(limit: limits.badInputsPer60Seconds, now: now.instant)
         {
             disconnect(connection, .tooManyBadInputs)
         }

@@ -336,6 +336,27 @@ struct FrameTests {
         #expect(socket.closeCode == 4006)
     }
 
+    @Test("Bad frames are counted by connection: those of a user's two do not add up")
+    func badFramesOfTwoConnections() {
+        let node = TestNode()
+        let first = node.client("alice")
+        let second = node.client("alice")
+        for _ in 0..<9 {
+            first.sendText("x")
+            second.sendText("x")
+        }
+        #expect(first.closeCode == nil && second.closeCode == nil)
+        first.sendText("x")
+        #expect(first.closeCode == 4006 && second.closeCode == nil)
+        let third = node.client("alice")
+        for _ in 0..<9 { third.sendText("x") }
+        #expect(third.closeCode == nil)
+        second.sendText("x")
+        third.sendText("x")
+        #expect(second.closeCode == 4006 && third.closeCode == 4006)
+        #expect(node.counter(.badInputs) == 30)
+    }
+
     @Test("Ten bad frames in more than a minute are no reason to close")
     func slowBadFrames() {
         let socket = TestNode().client("alice")
