@@ -146,20 +146,6 @@ struct AuthenticationTests {
         #expect(node.counter(.activeConnections) == 0)
     }
 
-    @Test(
-        "A first frame may have 16 KiB, one byte more is close 1009",
-        arguments: [
-            (16_384, nil), (16_385, 1009),
-        ] as [(Int, Int?)])
-    func firstFrameLimit(count: Int, code: Int?) {
-        let node = TestNode()
-        let socket = open(node)
-        let frame = #"{"type":"session.auth","payload":{"token":"\#(node.token("alice"))"}}"#
-        socket.sendText(frame + String(repeating: " ", count: count - frame.utf8.count))
-        #expect(socket.closeCode == code)
-        if code == nil { #expect(socket.types() == ["session.ready"]) }
-    }
-
     @Test("No frame within the time is close 4001, not before")
     func authTimeout() {
         let node = TestNode()

@@ -91,7 +91,7 @@ struct CommitLaneBoundTests {
     private func batches(_ operations: [Operation]) -> [Int] {
         var lane = lane(operations, limits(["batchBytes": "64000000"]))
         var sizes: [Int] = []
-        while let batch = lane.nextBatch(now: started) {
+        while sizes.count <= operations.count, let batch = lane.nextBatch(now: started) {
             sizes.append(batch.operations.count)
             _ = lane.complete(
                 .committed(batch.operations.map { _ in .head(0) }), now: started)
