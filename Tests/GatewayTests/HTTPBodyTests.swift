@@ -150,8 +150,8 @@ struct HTTPBodyTests {
         #expect(!socket.hasUnread && socket.isHalfClosed)
     }
 
-    @Test("A body that is refused is not kept: the largest takes no memory")
-    func takesNoMemory() {
+    @Test("The largest body that is refused is answered at its head, and thrown away as it comes")
+    func thrownAway() {
         let node = node()
         let socket = node.connect()
         socket.send(
