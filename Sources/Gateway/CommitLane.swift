@@ -32,7 +32,7 @@ package struct CommitLane {
     /// Between two attempts to find out what became of a batch.
     static let retryMs = 100
     /// Between two questions whether a failing store works again.
-    static let probeMs = 1_000
+    package static let probeMs = 1_000
 
     private let limits: Limits
     private var waiting: [LaneItem] = []

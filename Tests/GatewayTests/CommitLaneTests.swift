@@ -278,21 +278,28 @@ struct CommitLaneTests {
 
     @Test("A probe says whether the store works, with nothing to store")
     func probe() {
+        let interval = CommitLane.probeMs
         var lane = CommitLane(limits: limits())
-        #expect(!lane.beginsProbe(now: at(0)), "nothing has failed")
-        _ = lane.enqueue(item(1))
-        _ = lane.nextBatch(now: at(0))
-        _ = lane.complete(.notStored(failure), now: at(0))
-        #expect(lane.deadline == at(CommitLane.probeMs))
-        #expect(!lane.beginsProbe(now: at(CommitLane.probeMs - 1)))
-        #expect(lane.beginsProbe(now: at(CommitLane.probeMs)))
+        func probes(_ time: Int) -> Bool { lane.beginsProbe(now: at(time)) }
+        func fails(_ ticket: UInt64, _ time: Int) {
+            _ = lane.enqueue(item(ticket))
+            _ = lane.nextBatch(now: at(time))
+            _ = lane.complete(.notStored(failure), now: at(time))
+        }
+        #expect(!probes(0), "nothing has failed")
+        fails(1, 0)
+        #expect(lane.deadline == at(interval))
+        #expect(!probes(interval - 1))
+        #expect(probes(interval))
         _ = lane.enqueue(item(2))
-        #expect(lane.nextBatch(now: at(1_500)) == nil, "a probe is under way")
+        let during = lane.nextBatch(now: at(1_500))
+        #expect(during == nil, "a probe is under way")
         lane.probed(failure, now: at(1_500))
         #expect(lane.health == .failing(failure))
-        #expect(lane.nextBatch(now: at(1_500)) != nil)
+        let after = lane.nextBatch(now: at(1_500))
+        #expect(after != nil)
         _ = lane.complete(.notStored(failure), now: at(1_600))
-        #expect(lane.beginsProbe(now: at(1_600 + CommitLane.probeMs)))
+        #expect(probes(1_600 + interval))
         lane.probed(nil, now: at(3_000))
         #expect(lane.health == .working && lane.deadline == nil)
     }
@@ -304,19 +311,25 @@ struct CommitLaneTests {
         _ = lane.nextBatch(now: at(0))
         _ = lane.enqueue(item(2))
         #expect(lane.deadline == at(10_000))
-        #expect(lane.tick(now: at(9_999)).isEmpty)
+        let early = lane.tick(now: at(9_999))
+        #expect(early.isEmpty)
         let told = lane.tick(now: at(10_000))
         #expect(told.map(\.answer.ticket) == [2, 1], "what was not submitted is refused")
-        guard case .notStored = told[0].answer.result, case .unknown = told[1].answer.result else {
+        guard told.count == 2, case .notStored = told[0].answer.result,
+            case .unknown = told[1].answer.result
+        else {
             Issue.record("\(told)")
             return
         }
-        #expect(lane.tick(now: at(10_001)).isEmpty, "told once")
-        #expect(!lane.enqueue(item(3)), "certain, and quicker than to wait behind it")
+        let again = lane.tick(now: at(10_001))
+        #expect(again.isEmpty, "told once")
+        let refused = !lane.enqueue(item(3))
+        #expect(refused, "certain, and quicker than to wait behind it")
         // It answers after all: the chats must hear of it.
         let answers = lane.complete(.committed([.head(1)]), now: at(20_000))
         #expect(answers.map(\.answer.ticket) == [1])
-        #expect(lane.health == .working && lane.enqueue(item(4)))
+        let taken = lane.enqueue(item(4))
+        #expect(lane.health == .working && taken)
     }
 
     @Test(

@@ -28,6 +28,7 @@ struct HomeDirectoryTests {
         var heads = 0
         var ranges: [Seq] = []
         var timers = 0
+        var interests: [String] = []
         var origins: [Seq: Origin] = [:]
 
         mutating func take(_ effects: [HomeDirectory.Effect]) {
@@ -41,6 +42,8 @@ struct HomeDirectoryTests {
                 case .readHead: heads += 1
                 case .readRange(_, let after): ranges.append(after)
                 case .holdBackTimer: timers += 1
+                case .change(.follow(_, let ticket)): interests.append("follow \(ticket)")
+                case .change(.unfollow): interests.append("unfollow")
                 }
             }
         }
@@ -333,5 +336,162 @@ struct HomeDirectoryTests {
         #expect(receipt(&homes, delivered: 3, read: nil, user: "v") == 1)
         #expect(receipt(&homes, delivered: nil, read: 1, isPrivate: true) == 1)
         #expect(receipt(&homes, delivered: 4, read: nil) == 1)
+    }
+
+    // MARK: A bus that others share
+
+    private func suspect(_ homes: inout HomeDirectory, _ log: inout Log, _ head: Seq) {
+        var effects: [HomeDirectory.Effect] = []
+        homes.suspect(chat, head: head, effects: &effects)
+        log.take(effects)
+    }
+
+    private func follow(_ homes: inout HomeDirectory, _ log: inout Log, ticket: UInt64) {
+        var effects: [HomeDirectory.Effect] = []
+        homes.following(.chat(chat), ticket: ticket, effects: &effects)
+        log.take(effects)
+    }
+
+    private func readHead(_ homes: inout HomeDirectory, _ log: inout Log, _ head: Seq) {
+        var effects: [HomeDirectory.Effect] = []
+        homes.headRead(chat, head: head, effects: &effects)
+        log.take(effects)
+    }
+
+    @Test("The bus is asked first; the head is read when the follow holds, and not before")
+    func followsFirst() {
+        var homes = HomeDirectory(followsFirst: true)
+        var log = Log()
+        watch(&homes, &log, 0)
+        watch(&homes, &log, 1)
+        #expect(log.interests == ["follow 1"] && log.heads == 0 && log.watching.isEmpty)
+        // What is published before the answer waits for the head.
+        accept(&homes, &log, 6)
+        follow(&homes, &log, ticket: 1)
+        #expect(log.heads == 1)
+        readHead(&homes, &log, 5)
+        #expect(log.watching.map(\.head) == [5, 5])
+        #expect(log.delivered == [0: [6], 1: [6]])
+    }
+
+    @Test("The answer to a follow of an earlier life of the channel counts for nothing")
+    func staleFollow() {
+        var homes = HomeDirectory(followsFirst: true)
+        var log = Log()
+        watch(&homes, &log, 0)
+        unwatch(&homes, &log, 0)
+        watch(&homes, &log, 0)
+        #expect(log.interests == ["follow 1", "unfollow", "follow 2"])
+        follow(&homes, &log, ticket: 1)
+        readHead(&homes, &log, 3)
+        #expect(log.heads == 0 && log.watching.isEmpty)
+        follow(&homes, &log, ticket: 2)
+        readHead(&homes, &log, 4)
+        #expect(log.watching.map(\.head) == [4])
+    }
+
+    @Test("A second head that is higher has what lies between fetched")
+    func higherHead() {
+        var (homes, log) = directory(head: 5)
+        readHead(&homes, &log, 8)
+        #expect(log.timers == 1)
+        expire(&homes, &log)
+        #expect(log.ranges == [5])
+        answer(&homes, &log, 6...8)
+        #expect(log.delivered[0] == [6, 7, 8])
+    }
+
+    @Test(
+        "A head that others name is waited for, then fetched; a known one is nothing",
+        arguments: [(4, 0), (5, 0), (6, 1)] as [(Seq, Int)])
+    func suspected(head: Seq, timers: Int) {
+        var (homes, log) = directory(head: 5)
+        suspect(&homes, &log, head)
+        #expect(log.timers == timers)
+        expire(&homes, &log)
+        #expect(log.ranges == (timers == 0 ? [] : [5]))
+    }
+
+    @Test("What comes by itself meanwhile is not fetched")
+    func suspectedCame() {
+        var (homes, log) = directory(head: 5)
+        suspect(&homes, &log, 6)
+        accept(&homes, &log, 6)
+        expire(&homes, &log)
+        #expect(log.ranges.isEmpty && log.delivered[0] == [6])
+    }
+
+    @Test("A head that the store does not have is believed once, not for ever")
+    func suspectedInVain() {
+        var (homes, log) = directory(head: 5)
+        suspect(&homes, &log, 1_000)
+        expire(&homes, &log)
+        answer(&homes, &log, nil)
+        expire(&homes, &log)
+        #expect(log.ranges == [5] && log.timers == 1)
+    }
+
+    @Test("Suspected before the head was read: fetched after it")
+    func suspectedEarly() {
+        var homes = HomeDirectory(followsFirst: true)
+        var log = Log()
+        watch(&homes, &log, 0)
+        suspect(&homes, &log, 7)
+        follow(&homes, &log, ticket: 1)
+        readHead(&homes, &log, 5)
+        #expect(log.timers == 1)
+        expire(&homes, &log)
+        answer(&homes, &log, 6...7)
+        #expect(log.delivered[0] == [6, 7])
+    }
+
+    @Test("An entry too large for the bus comes as its place alone, and from the store")
+    func reference() {
+        var (homes, log) = directory(head: 5)
+        var effects: [HomeDirectory.Effect] = []
+        homes.accept(
+            Publication(
+                channel: .chat(chat), content: .reference(6),
+                origin: Origin(instance: 2, connection: 1)), effects: &effects)
+        log.take(effects)
+        #expect(log.delivered.isEmpty && log.timers == 1)
+        expire(&homes, &log)
+        answer(&homes, &log, 6...6)
+        #expect(log.delivered[0] == [6])
+    }
+
+    @Test("An arrival is told once; one that a later one overtook is not told")
+    func arrivals() {
+        let user = UserID(trusted: "u")
+        var homes = HomeDirectory()
+        var effects: [HomeDirectory.Effect] = []
+        homes.watch(.user(user), shard: 0, ticket: 1, effects: &effects)
+        effects = []
+        for since in [4, 4, 9, 4, 9, 10] as [Seq] {
+            homes.accept(
+                Publication(
+                    channel: .user(user), content: .joined(chat, since: since),
+                    origin: Origin(instance: 2, connection: 1)), effects: &effects)
+        }
+        #expect(effects.count == 3)
+    }
+
+    @Test("Live are the chats whose head is known or asked for, and the users; in order")
+    func live() {
+        var homes = HomeDirectory(followsFirst: true)
+        var effects: [HomeDirectory.Effect] = []
+        for name in ["b", "a", "c"] {
+            homes.watch(
+                .chat(ChatID(trusted: name)), shard: 0, ticket: 1, effects: &effects)
+            homes.watch(
+                .user(UserID(trusted: name)), shard: 0, ticket: 1, effects: &effects)
+        }
+        for effect in effects {
+            guard case .change(.follow(let channel, let ticket)) = effect else { continue }
+            if channel == .chat(ChatID(trusted: "c")) { continue }
+            homes.following(channel, ticket: ticket, effects: &effects)
+        }
+        #expect(homes.live.chats.map(\.text) == ["a", "b"])
+        #expect(homes.live.users.map(\.text) == ["a", "b", "c"])
     }
 }
