@@ -111,6 +111,7 @@ let package = Package(
                 "Gateway", "TestSupport", "HTTP", "WebSocket", "Wire", "Identity", "StoreCore",
                 "BusCore", "Domain", "Basics",
             ]),
+        tests("BusCoreTests", ["BusCore", "Domain", "Basics"]),
         tests("DomainTests", ["Domain", "Basics"]),
         tests("BasicsTests", ["Basics"]),
         tests("HTTPTests", ["HTTP"]),
@@ -125,13 +126,12 @@ let package = Package(
 
 // libFuzzer targets, for `Scripts/fuzz` alone: they have no main, so nothing else can link them.
 if Context.environment["MARTLET_FUZZ"] != nil {
-    func fuzzer(_ name: String, _ module: String) -> Target {
+    func fuzzer(_ name: String, _ modules: Target.Dependency...) -> Target {
         .executableTarget(
-            name: name, dependencies: [.byName(name: module)], path: "Tests/Fuzz/\(name)",
-            swiftSettings: strict)
+            name: name, dependencies: modules, path: "Tests/Fuzz/\(name)", swiftSettings: strict)
     }
     package.targets += [
         fuzzer("FrameFuzzer", "WebSocket"), fuzzer("RequestFuzzer", "HTTP"),
-        fuzzer("JSONFuzzer", "Wire"),
+        fuzzer("JSONFuzzer", "Wire"), fuzzer("PublicationFuzzer", "BusCore", "Domain"),
     ]
 }

@@ -20,6 +20,8 @@ package struct Publication: Sendable {
     package enum Content: Sendable {
         /// Committed. Sequenced: the home shard puts entries of a chat in order before they go on.
         case entry(LogEntry)
+        /// Committed, too large for the bus: the entry of that seq is to be read from the store.
+        case reference(Seq)
         /// Committed, but outside the log: the latest wins.
         case receipt(Receipt)
         /// Never stored.
@@ -29,8 +31,6 @@ package struct Publication: Sendable {
         /// To a user's own channel: they are in a chat now; what comes after `since` is news to
         /// them.
         case joined(ChatID, since: Seq)
-        /// Committed, at that seq, and too large for the bus: to be read from the store.
-        case reference(Seq)
     }
 
     /// The chat's id, or a bench room's name.

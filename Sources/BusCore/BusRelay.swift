@@ -36,8 +36,6 @@ package struct BusRelay {
     package static let unhealthyGapMs = 2_000
     /// Between two comparisons, whatever happens.
     package static let shortestGapMs = 500
-    /// Heads of one digest; of more, the next digests tell.
-    package static let headsPerDigest = 1_024
     /// Heads that may wait for a digest; above it the digest says so, and everyone compares.
     package static let maximumHeads = 16_384
 
@@ -272,7 +270,7 @@ package struct BusRelay {
     private mutating func publishDigests(isLast: Bool, _ effects: inout [Effect]) {
         var start = 0
         repeat {
-            let end = min(headOrder.count, start + Self.headsPerDigest)
+            let end = min(headOrder.count, start + Digest.maximumHeads)
             let part = headOrder[start..<end].compactMap { chat in
                 heads[chat].map { Digest.Head(chat: chat, seq: $0) }
             }

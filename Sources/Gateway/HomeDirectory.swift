@@ -397,6 +397,9 @@ package struct HomeDirectory {
                 delivery.audience = .all
                 delivery.membership = change
             }
+        case .reference:
+            // Not the entry itself: there is nothing to show.
+            return nil
         case .receipt(let receipt):
             delivery.content = .event(EventEncoder.receipt(receipt))
             if receipt.isReadPrivate { delivery.audience = .user(receipt.user) }
@@ -408,8 +411,6 @@ package struct HomeDirectory {
         case .joined(let chat, let since):
             delivery.audience = .all
             delivery.content = .joined(chat, since: since)
-        case .reference:
-            return nil
         }
         return delivery
     }
