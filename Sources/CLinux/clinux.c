@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
@@ -127,6 +128,58 @@ int martlet_accept(int fd, uint8_t address[16]) {
         memcpy(address, &((struct sockaddr_in6 *)&storage)->sin6_addr, 16);
     }
     return client;
+}
+
+_Static_assert(sizeof(struct sockaddr_in6) == sizeof(((struct martlet_address *)0)->bytes),
+               "room for either address");
+
+int martlet_resolve(const char *host, uint16_t port, int numeric,
+                    struct martlet_address addresses[8]) {
+    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM,
+                             .ai_flags = numeric ? AI_NUMERICHOST : AI_ADDRCONFIG};
+    struct addrinfo *first = NULL;
+    int error = getaddrinfo(host, NULL, &hints, &first);
+    if (error != 0) return error < 0 ? error : -error;
+    int count = 0;
+    for (struct addrinfo *info = first; info != NULL && count < 8; info = info->ai_next) {
+        if (info->ai_addrlen > sizeof addresses[count].bytes) continue;
+        if (info->ai_family == AF_INET)
+            ((struct sockaddr_in *)info->ai_addr)->sin_port = htons(port);
+        else if (info->ai_family == AF_INET6)
+            ((struct sockaddr_in6 *)info->ai_addr)->sin6_port = htons(port);
+        else
+            continue;
+        memcpy(addresses[count].bytes, info->ai_addr, info->ai_addrlen);
+        addresses[count].length = info->ai_addrlen;
+        count++;
+    }
+    freeaddrinfo(first);
+    return count > 0 ? count : EAI_NONAME;
+}
+
+const char *martlet_resolve_error(int error) { return gai_strerror(error); }
+
+int martlet_connect(const struct martlet_address *address) {
+    struct sockaddr_storage storage;
+    memset(&storage, 0, sizeof storage);
+    memcpy(&storage, address->bytes, sizeof address->bytes);
+    int fd = socket(storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -errno;
+    int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (connect(fd, (struct sockaddr *)&storage, address->length) < 0 && errno != EINPROGRESS) {
+        int error = errno;
+        close(fd);
+        return -error;
+    }
+    return fd;
+}
+
+int martlet_connect_result(int fd) {
+    int error = 0;
+    socklen_t length = sizeof error;
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0) return errno;
+    return error;
 }
 
 int64_t martlet_receive(int fd, void *buffer, uint64_t count) {

@@ -37,6 +37,11 @@ package struct Thread: ~Copyable {
         self.handle = handle
     }
 
+    /// Lets it end when it does; nobody will wait.
+    package consuming func detach() {
+        _ = pthread_detach(handle)
+    }
+
     /// Waits for the thread's end.
     package consuming func join() {
         _ = pthread_join(handle, nil)

@@ -40,6 +40,20 @@ int martlet_local_port(int fd);
 /* Accepts one connection, non-blocking, close-on-exec, TCP_NODELAY. address gets the peer's
  * IPv6 (v4-mapped) address, 16 bytes. */
 int martlet_accept(int fd, uint8_t address[16]);
+/* A peer's address: struct sockaddr_in or sockaddr_in6. */
+struct martlet_address {
+    uint8_t bytes[28];
+    uint32_t length;
+};
+/* Up to 8 addresses of a host, by getaddrinfo(3). numeric: only addresses as text, which never
+ * blocks. Returns how many, or -EAI_… */
+int martlet_resolve(const char *host, uint16_t port, int numeric,
+                    struct martlet_address addresses[8]);
+const char *martlet_resolve_error(int error);
+/* A non-blocking TCP socket that is connecting; close-on-exec, TCP_NODELAY. */
+int martlet_connect(const struct martlet_address *address);
+/* What became of it, once it is writable: 0 or an errno. */
+int martlet_connect_result(int fd);
 int64_t martlet_receive(int fd, void *buffer, uint64_t count);
 int64_t martlet_send(int fd, const void *buffer, uint64_t count);
 int64_t martlet_write_vector(int fd, const struct iovec *vectors, int count);
