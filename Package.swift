@@ -40,6 +40,7 @@ let package = Package(
         .target(name: "CLinux"),
         .systemLibrary(name: "CSQLite"),
         .systemLibrary(name: "COpenSSL"),
+        .systemLibrary(name: "CTLS"),
 
         // The value-in, value-out machine. The arrows of ARCHITECTURE.md; nothing points back.
         module("Basics", []),
@@ -57,6 +58,7 @@ let package = Package(
         // What joins it to the machine.
         module("Client", ["WebSocket", "Wire", "Basics"]),
         module("Reactor", ["CLinux", "Basics"]),
+        module("TLS", ["CTLS"]),
         module("StoreSQLite", ["StoreCore", "Domain", "Basics", "CSQLite"]),
         module(
             "Server",
