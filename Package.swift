@@ -40,6 +40,7 @@ let package = Package(
         .target(name: "CLinux"),
         .systemLibrary(name: "CSQLite"),
         .systemLibrary(name: "COpenSSL"),
+        .systemLibrary(name: "CRedis"),
         .systemLibrary(name: "CTLS"),
 
         // The value-in, value-out machine. The arrows of ARCHITECTURE.md; nothing points back.
@@ -59,6 +60,7 @@ let package = Package(
         module("Client", ["WebSocket", "Wire", "Basics"]),
         module("Reactor", ["CLinux", "Basics"]),
         module("TLS", ["CTLS"]),
+        module("BusRedis", ["Reactor", "TLS", "Basics", "CRedis"]),
         module("StoreSQLite", ["StoreCore", "Domain", "Basics", "CSQLite"]),
         module(
             "Server",
@@ -114,6 +116,8 @@ let package = Package(
                 "BusCore", "Domain", "Basics",
             ]),
         tests("BusCoreTests", ["BusCore", "Domain", "Basics"]),
+        // With a private redis-server, which has to be installed.
+        tests("BusRedisTests", ["BusRedis", "ServerSupport", "Reactor", "Basics"]),
         tests("DomainTests", ["Domain", "Basics"]),
         tests("BasicsTests", ["Basics"]),
         tests("HTTPTests", ["HTTP"]),

@@ -13,7 +13,7 @@ die() {
 # is_installed PACKAGE: is that Debian package, or the one command it is wanted for, there?
 is_installed() {
     case $1 in
-        git | python3) command -v "$1" >/dev/null ;;
+        git | openssl | python3 | redis-server) command -v "$1" >/dev/null ;;
         *) [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ] ;;
     esac
 }
@@ -46,4 +46,4 @@ need_swift() {
 }
 
 # What the build needs besides Swift: git for SwiftPM, the C libraries that are linked.
-build_packages=(git libsqlite3-dev libssl-dev)
+build_packages=(git libhiredis-dev libsqlite3-dev libssl-dev)
