@@ -114,7 +114,9 @@ package final class RedisLink: LoopParticipant {
         }
     }
 
-    /// Nothing happens while the subscriber is not ready: the next `.up` is the time.
+    /// Nothing happens while the subscriber is not ready: the next `.up` is the time. What is not
+    /// yet taken by Redis is bounded by `RedisConnection.maximumOutputBytes`, some 100,000 channels
+    /// with usual names: who has more waits for `.subscribed` in between.
     package func subscribe(_ channels: [[UInt8]]) { tell("SUBSCRIBE", channels) }
 
     package func unsubscribe(_ channels: [[UInt8]]) { tell("UNSUBSCRIBE", channels) }
