@@ -39,6 +39,7 @@ let package = Package(
         // C: only what Swift cannot import. Each is imported by exactly one Swift module.
         .target(name: "CLinux"),
         .systemLibrary(name: "CSQLite"),
+        .systemLibrary(name: "CPostgres"),
         .systemLibrary(name: "COpenSSL"),
         .systemLibrary(name: "CRedis"),
         .systemLibrary(name: "CTLS"),
@@ -62,6 +63,7 @@ let package = Package(
         module("TLS", ["CTLS"]),
         module("BusRedis", ["Reactor", "TLS", "Basics", "CRedis"]),
         module("StoreSQLite", ["StoreCore", "Domain", "Basics", "CSQLite"]),
+        module("StorePostgres", ["StoreCore", "Reactor", "Domain", "Basics", "CPostgres"]),
         module(
             "Server",
             [
@@ -104,6 +106,10 @@ let package = Package(
             name: "ServerSupport",
             dependencies: ["Client", "Identity", "WebSocket", "Wire", "Basics"],
             path: "Tests/ServerSupport", swiftSettings: strict),
+        // Real services for tests, started by the tests themselves.
+        .target(
+            name: "ServiceSupport", dependencies: ["CPostgres"], path: "Tests/ServiceSupport",
+            swiftSettings: strict),
         // Tests of the real binary: `swift build --product martlet` comes first.
         tests("IntegrationTests", ["ServerSupport", "Client", "WebSocket", "Wire", "Basics"]),
         .executableTarget(
@@ -126,7 +132,10 @@ let package = Package(
         tests("IdentityTests", ["Identity", "Wire"]),
         tests(
             "StoreContractTests",
-            ["TestSupport", "StoreSQLite", "StoreCore", "Domain", "Basics"]),
+            [
+                "TestSupport", "ServiceSupport", "StoreSQLite", "StorePostgres", "Reactor",
+                "StoreCore", "Domain", "Basics",
+            ]),
     ]
 )
 

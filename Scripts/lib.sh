@@ -46,4 +46,4 @@ need_swift() {
 }
 
 # What the build needs besides Swift: git for SwiftPM, the C libraries that are linked.
-build_packages=(git libhiredis-dev libsqlite3-dev libssl-dev)
+build_packages=(git libhiredis-dev libpq-dev libsqlite3-dev libssl-dev)
