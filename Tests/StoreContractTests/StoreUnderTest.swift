@@ -1,15 +1,18 @@
 import Basics
 import Domain
 import Foundation
+import Reactor
+import ServiceSupport
 import StoreCore
 import TestSupport
 import Testing
 
+@testable import StorePostgres
 @testable import StoreSQLite
 
 /// The stores that the contract suite runs on.
 enum StoreUnderTest: String, CaseIterable, Sendable {
-    case model, sqlite
+    case model, sqlite, postgres
 }
 
 /// The contract: what `Operation.swift` and `Store.swift` say, on every store.
@@ -21,6 +24,8 @@ final class Harness {
     let store: any Store
     /// For SQLite; removed with the harness.
     let folder: String?
+    /// For Postgres.
+    let database: TestDatabase?
     var keepsFolder = false
     private var made = 0
     private(set) var time = WallTime(milliseconds: 1_000)
@@ -30,7 +35,19 @@ final class Harness {
         case .model:
             store = ModelStore()
             folder = nil
+            database = nil
+        case .postgres:
+            folder = nil
+            let made = Result { try TestDatabase() }
+            database = try? made.get()
+            do {
+                store = try made.get().open()
+            } catch {
+                Issue.record("\(error)")
+                store = ModelStore()
+            }
         case .sqlite:
+            database = nil
             let path = Self.freshFolder()
             folder = path
             do throws(StoreFailure) {
@@ -45,9 +62,11 @@ final class Harness {
     init(_ store: SQLiteStore, folder: String) {
         self.store = store
         self.folder = folder
+        database = nil
     }
 
     deinit {
+        (store as? PostgresStore)?.close()
         (store as? SQLiteStore)?.close()
         if let folder, !keepsFolder { try? FileManager.default.removeItem(atPath: folder) }
     }
@@ -71,6 +90,7 @@ final class Harness {
     func result(_ operations: [Domain.Operation], attempt: Int = 1) -> BatchResult {
         var results: [BatchResult] = []
         store.submit(Batch(operations: operations, attempt: attempt)) { results.append($0) }
+        database?.pump { !results.isEmpty }
         #expect(results.count == 1)
         return results.first ?? .unknown(StoreFailure(.unavailable, "no completion"))
     }
@@ -207,6 +227,14 @@ final class Harness {
     /// There is no operation for it yet.
     func setRole(_ role: Role, of user: UserID, in chat: ChatID) {
         if let model = store as? ModelStore { model.state.setRole(role, of: user, in: chat) }
+        if let database {
+            let sql = """
+                UPDATE martlet.memberships SET role = '\(role.rawValue)'
+                WHERE member = '\(user.text)' AND ended_seq IS NULL
+                AND chat = (SELECT key FROM martlet.chats WHERE id = '\(chat.text)')
+                """
+            #expect(throws: Never.self) { try database.session().run(sql) }
+        }
         guard let folder else { return }
         do throws(SQLError) {
             let connection = try Connection(path: folder + "/martlet.db")
