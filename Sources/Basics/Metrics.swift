@@ -10,6 +10,7 @@ package enum Counter: Int, CaseIterable, Sendable {
     case httpRequests, httpErrors
     case sendsAccepted, sendsDuplicate, sendsRefused, rateLimited, badInputs
     case authenticationsFailed, entriesHeldBack, entriesRepaired, replayedEntries, busGaps
+    case foreignEvents, foreignUnreadable
     case ticks
 
     package var isGauge: Bool {
@@ -47,6 +48,8 @@ package enum Counter: Int, CaseIterable, Sendable {
         case .entriesRepaired: "martlet_entries_repaired_total"
         case .replayedEntries: "martlet_entries_replayed_total"
         case .busGaps: "martlet_bus_gaps_total"
+        case .foreignEvents: "martlet_bridge_events_total"
+        case .foreignUnreadable: "martlet_bridge_unreadable_total"
         case .ticks: "martlet_ticks_total"
         }
     }
@@ -78,6 +81,8 @@ package enum Counter: Int, CaseIterable, Sendable {
         case .entriesHeldBack: "Log entries that waited for a predecessor"
         case .entriesRepaired: "Log entries fetched from the store to fill a hole"
         case .replayedEntries: "Log entries replayed to resuming clients"
+        case .foreignEvents: "Messages and notifications of backends on public channels"
+        case .foreignUnreadable: "What was said on public channels in no known form, and dropped"
         case .busGaps: "Times that chats were compared with the store because the bus may have lost something, summed over shards"
         case .ticks: "Turns of the event loop"
         }

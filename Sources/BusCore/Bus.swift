@@ -91,17 +91,28 @@ package enum BusNews: Sendable {
     case gap
     /// How far logs went by the word of another instance.
     case heads([Digest.Head])
+    /// Somebody wrote into this chat by the database alone.
+    case written(ChatID)
+    /// What a backend said on the public name of a channel: JSON, unread.
+    case foreign(Channel, [UInt8])
 
     package var approximateBytes: Int {
         switch self {
         case .publications(let batch): batch.reduce(64) { $0 + $1.approximateBytes }
         case .heads(let heads): 64 + 64 * heads.count
-        case .following, .gap: 128
+        case .foreign(_, let payload): 128 + payload.count
+        case .following, .gap, .written: 128
         }
     }
 
+    /// Whether it may be dropped when a mailbox is over its bound. What backends say is not stored
+    /// here, so nothing durable depends on it either.
     package var isEphemeral: Bool {
-        if case .publications(let batch) = self { batch.allSatisfy(\.isEphemeral) } else { false }
+        switch self {
+        case .publications(let batch): batch.allSatisfy(\.isEphemeral)
+        case .foreign: true
+        case .following, .gap, .heads, .written: false
+        }
     }
 }
 

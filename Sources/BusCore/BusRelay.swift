@@ -207,6 +207,14 @@ package struct BusRelay {
         gathered[publication.channel.home(of: shards)].append(publication)
     }
 
+    /// Of the public name of a channel.
+    package func receivedForeign(
+        _ payload: [UInt8], on channel: Channel, effects: inout [Effect]
+    ) {
+        guard interests[channel] != nil else { return }
+        effects.append(.tell(shard: channel.home(of: shards), .foreign(channel, payload)))
+    }
+
     package mutating func received(
         _ digest: Digest, _ now: Instant, effects: inout [Effect]
     ) {

@@ -270,6 +270,11 @@ package struct ConnectModel: Sendable {
     }
 
     private mutating func arrived(_ message: ServerEvent.Message) {
+        // A backend's message is in no log, so nothing else shows that it is new.
+        guard message.seq > 0 else {
+            show(message)
+            return
+        }
         guard log.insert(message.seq) else { return }
         // It may be the message under way, stored before the connection broke: its ack will tell.
         if queue.first?.wasSent == true, message.sender == user,

@@ -184,6 +184,9 @@ package struct ServerEventReader: ~Copyable {
                 chats[key] = json.integer(value, in: text)
             }
             return .caughtUp(chats)
+        case .notification:
+            // Of a backend; the terminal shows chats.
+            return .other(type: "notification")
         }
     }
 

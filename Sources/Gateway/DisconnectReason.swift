@@ -8,6 +8,7 @@ package enum DisconnectReason: Hashable, Sendable, CaseIterable {
     case tooManyBadInputs, protocolViolation, binaryNotAccepted, invalidUTF8, messageTooBig
     case slowConsumer, tooManyStrikes, overCapacity
     case draining, pongTimeout, commitUnknown, messageTimeout
+    case revoked
 
     package var code: CloseCode {
         switch self {
@@ -26,6 +27,7 @@ package enum DisconnectReason: Hashable, Sendable, CaseIterable {
         case .pongTimeout: .pongTimeout
         case .commitUnknown: .stateLost
         case .messageTimeout: .policyViolation
+        case .revoked: .revoked
         }
     }
 
@@ -48,6 +50,7 @@ package enum DisconnectReason: Hashable, Sendable, CaseIterable {
         case .draining: "{\"retryMs\":1000}"
         case .pongTimeout: "no pong came; reconnect and resume"
         case .commitUnknown: "the fate of a request is unknown; resend with the same id"
+        case .revoked: "the session was ended; sign in again"
         case .messageTimeout: "a message took too long to arrive"
         }
     }

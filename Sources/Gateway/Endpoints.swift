@@ -481,7 +481,8 @@ extension GatewayShard {
         answerJSON(connection, request, status: isReady ? 200 : 503) { json in
             json.beginObject()
             json.key("status")
-            json.string(isReady ? "healthy" : "unhealthy")
+            json.string(
+                !isReady ? "unhealthy" : status.isDegraded ? "degraded" : "healthy")
             json.key("timestamp")
             json.timestamp(milliseconds: now.wall.milliseconds)
             json.key("service")
@@ -492,6 +493,10 @@ extension GatewayShard {
             json.beginObject()
             json.key("database")
             json.string(failure == nil ? "ok" : "error")
+            if status.bus.isShared {
+                json.key("redis")
+                json.string(status.isDegraded ? "error" : "ok")
+            }
             json.key("lane")
             json.string(status.isOverloaded ? "error" : "ok")
             if status.isDraining {

@@ -16,6 +16,8 @@ package struct GatewayConfiguration: Sendable {
     package var instance: UInt64
     /// Others write to the store too: what they write is looked for now and then.
     package var isStoreShared: Bool
+    /// Backends speak to users on the bus's public channels.
+    package var isBridged: Bool
     /// Bugs that the simulator plants to prove that it would find them; empty in production.
     package var planted: Set<PlantedBug>
 
@@ -23,7 +25,7 @@ package struct GatewayConfiguration: Sendable {
         limits: Limits, tokenKeys: [TokenKey], allowedOrigins: [String] = [],
         forwardedFor: ForwardedFor = ForwardedFor(trusted: []), isBench: Bool = false,
         version: String, instance: UInt64, isStoreShared: Bool = false,
-        planted: Set<PlantedBug> = []
+        isBridged: Bool = false, planted: Set<PlantedBug> = []
     ) {
         self.limits = limits
         self.tokenKeys = tokenKeys
@@ -33,6 +35,7 @@ package struct GatewayConfiguration: Sendable {
         self.version = version
         self.instance = instance
         self.isStoreShared = isStoreShared
+        self.isBridged = isBridged
         self.planted = planted
     }
 }

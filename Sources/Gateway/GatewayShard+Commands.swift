@@ -16,6 +16,7 @@ enum PendingWork {
     case head(ChatID)
     case range(ChatID)
     case news([ChatID])
+    case locate(Channel, LogEntry)
     case http(ConnectionKey, HTTPWork)
 }
 
@@ -286,7 +287,12 @@ extension GatewayShard {
                 actor: session.actor, session: identifiers.next(at: now.wall).text, now: now.wall,
                 limits: limits))
         scheduleCheck(connection)
-        if connection.dialect.isLegacy { followAll(connection, session) }
+        if connection.dialect.isLegacy {
+            followAll(connection, session)
+        } else if configuration.isBridged {
+            // What backends say to a user reaches all of their connections.
+            subscribe(connection, to: topic(for: .user(state.id)), deliveredSeq: 0)
+        }
     }
 
     private func renew(

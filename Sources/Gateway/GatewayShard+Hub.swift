@@ -359,9 +359,15 @@ extension GatewayShard {
         case .user(let user):
             guard !isOrigin, connection.session?.actor.user == user else { return }
         }
-        if case .joined(let chat, let since) = delivery.content {
-            broughtIn(connection, to: chat, since: since)
+        switch delivery.content {
+        case .joined(let chat, let since):
+            if connection.dialect.isLegacy { broughtIn(connection, to: chat, since: since) }
             return
+        case .disconnect:
+            disconnect(connection, .revoked)
+            return
+        case .event, .text:
+            break
         }
         if delivery.isDroppable, connection.outbox.count >= limits.outboxBytes / 2 {
             counters[.droppedEphemeral] += 1

@@ -37,6 +37,12 @@ extension GatewayShard {
             var effects: [HomeDirectory.Effect] = []
             homes.following(channel, ticket: ticket, effects: &effects)
             carryOut(effects)
+        case .written(let chat):
+            var effects: [HomeDirectory.Effect] = []
+            homes.rereadHead(chat, effects: &effects)
+            carryOut(effects)
+        case .foreign(let channel, let payload):
+            receiveForeign(payload, on: channel)
         case .gap:
             counters[.busGaps] += 1
             compareWithStore()

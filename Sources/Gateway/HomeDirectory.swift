@@ -228,6 +228,13 @@ package struct HomeDirectory {
         passHeld(in: &home, &effects)
     }
 
+    /// What is in no log, and encoded already: to all who follow.
+    package func relay(_ delivery: Delivery, effects: inout [Effect]) {
+        for shard in homes[delivery.channel]?.watchers ?? [] {
+            effects.append(.deliver(to: shard, delivery))
+        }
+    }
+
     /// The answer to `readHead`.
     package mutating func headRead(_ chat: ChatID, head: Seq, effects: inout [Effect]) {
         let channel = Channel.chat(chat)
@@ -287,6 +294,12 @@ package struct HomeDirectory {
         home.isReading = true
         home.hasDropped = false
         effects.append(.readRange(chat, after: applied))
+    }
+
+    /// The log is longer than the bus will say.
+    package func rereadHead(_ chat: ChatID, effects: inout [Effect]) {
+        // Where the head is not known yet, it is being read, or will be.
+        if homes[.chat(chat)]?.applied != nil { effects.append(.readHead(chat)) }
     }
 
     /// The head could not be read; `retryHead` follows after a while.

@@ -92,6 +92,8 @@ package struct Delivery: Sendable {
         case text([UInt8])
         /// To a user's own channel: they are in a chat now, and want what comes after `since`.
         case joined(ChatID, since: Seq)
+        /// To a user's own channel: a backend ends their connections.
+        case disconnect
     }
 
     /// Who of the channel's followers receives it.
@@ -120,7 +122,7 @@ package struct Delivery: Sendable {
         switch content {
         case .event(let event): 128 + event.payload.count
         case .text(let bytes): 128 + bytes.count
-        case .joined: 128
+        case .joined, .disconnect: 128
         }
     }
 }

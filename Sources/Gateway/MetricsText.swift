@@ -30,8 +30,58 @@ enum MetricsText {
         append(
             &text, "martlet_store_working", "1 while the store takes writes", isGauge: true,
             value: status.failure == nil ? "1" : "0")
+        if status.bus.isShared { appendBus(&text, status.bus) }
         appendDurations(&text, status.latency)
         return Array(text.utf8)
+    }
+
+    private static func appendBus(_ text: inout String, _ bus: BusStatus) {
+        let rows: [(String, String, Bool, Int)] = [
+            (
+                "martlet_bus_healthy", "1 while nothing published is lost", true,
+                bus.isHealthy.load(ordering: .relaxed) ? 1 : 0
+            ),
+            (
+                "martlet_redis_breaker", "Circuit breaker: 0 closed, 1 half-open, 2 open", true,
+                bus.breaker.load(ordering: .relaxed)
+            ),
+            (
+                "martlet_bus_instances", "Other instances heard of", true,
+                bus.instances.load(ordering: .relaxed)
+            ),
+            (
+                "martlet_bus_channels", "Channels followed on the bus", true,
+                bus.followed.load(ordering: .relaxed)
+            ),
+            (
+                "martlet_bus_published_total", "Publications handed to Redis", false,
+                bus.published.load(ordering: .relaxed)
+            ),
+            (
+                "martlet_bus_dropped_total", "Publications that Redis could not be given", false,
+                bus.dropped.load(ordering: .relaxed)
+            ),
+            (
+                "martlet_bus_received_total", "Publications that came from Redis", false,
+                bus.received.load(ordering: .relaxed)
+            ),
+            (
+                "martlet_bus_unreadable_total",
+                "What came from Redis in no form that is known, and was dropped", false,
+                bus.unreadable.load(ordering: .relaxed)
+            ),
+            (
+                "martlet_redis_reconnects_total", "Connections to Redis made again", false,
+                bus.reconnects.load(ordering: .relaxed)
+            ),
+            (
+                "martlet_redis_failures_total", "Connections to Redis that failed", false,
+                bus.failures.load(ordering: .relaxed)
+            ),
+        ]
+        for (name, help, isGauge, value) in rows {
+            append(&text, name, help, isGauge: isGauge, value: "\(value)")
+        }
     }
 
     private static func append(

@@ -10,6 +10,7 @@ package final class NodeStatus: Sendable {
     package let counters: [PublishedCounters]
     package let lane = LaneCounters()
     package let latency = RequestLatency()
+    package let bus = BusStatus()
 
     package init(shards: Int) { counters = (0..<shards).map { _ in PublishedCounters() } }
 
@@ -24,7 +25,32 @@ package final class NodeStatus: Sendable {
     package var isOverloaded: Bool { overloaded.load(ordering: .relaxed) }
     package func set(overloaded value: Bool) { overloaded.store(value, ordering: .relaxed) }
 
+    /// What works, but not all of it: the bus is away, and everything comes from the store, later.
+    package var isDegraded: Bool { bus.isShared && !bus.isHealthy.load(ordering: .relaxed) }
+
     package var isReady: Bool { failure == nil && !isDraining && !isOverloaded }
+}
+
+/// What the thread of the bus tells.
+package final class BusStatus: Sendable {
+    private let shared = Atomic<Bool>(false)
+    package let isHealthy = Atomic<Bool>(false)
+    /// 0 closed, 1 half-open, 2 open.
+    package let breaker = Atomic<Int>(0)
+    package let instances = Atomic<Int>(0)
+    package let followed = Atomic<Int>(0)
+    package let published = Atomic<Int>(0)
+    package let dropped = Atomic<Int>(0)
+    package let received = Atomic<Int>(0)
+    package let unreadable = Atomic<Int>(0)
+    package let reconnects = Atomic<Int>(0)
+    package let failures = Atomic<Int>(0)
+
+    package init() {}
+
+    /// Whether there is a bus that other instances share.
+    package var isShared: Bool { shared.load(ordering: .relaxed) }
+    package func beginSharing() { shared.store(true, ordering: .relaxed) }
 }
 
 /// What the commit lane counts.

@@ -124,7 +124,10 @@ final class Topic {
             case .user: pass.isSelective = true
             }
             if delivery.isDroppable { pass.hasDroppable = true }
-            if case .joined = delivery.content { pass.isSelective = true }
+            switch delivery.content {
+            case .joined, .disconnect: pass.isSelective = true
+            case .event, .text: break
+            }
         }
         pending = []
         pendingBytes = 0
@@ -187,7 +190,7 @@ extension Delivery {
         switch content {
         case .event(let event): event.textCount(in: dialect)
         case .text(let bytes): bytes.count
-        case .joined: 0
+        case .joined, .disconnect: 0
         }
     }
 
@@ -197,12 +200,15 @@ extension Delivery {
     }
 
     func appendFrame(in dialect: Dialect, to output: inout [UInt8]) {
-        if case .joined = content { return }
+        switch content {
+        case .joined, .disconnect: return
+        case .event, .text: break
+        }
         FrameHeader.encode(opcode: .text, length: textCount(in: dialect), into: &output)
         switch content {
         case .event(let event): event.append(in: dialect, to: &output)
         case .text(let bytes): output.append(contentsOf: bytes)
-        case .joined: break
+        case .joined, .disconnect: break
         }
     }
 }

@@ -22,6 +22,7 @@ package enum EventName: String, CaseIterable, Sendable {
     case typing
     case chatChanged = "chat.changed"
     case caughtUp
+    case notification
 
     /// The name in the ws dialect: upper case with underscores, or the one that its clients know.
     package var ws: StaticString {
@@ -36,6 +37,7 @@ package enum EventName: String, CaseIterable, Sendable {
         case .typing: "TYPING"
         case .chatChanged: "CHAT_CHANGED"
         case .caughtUp: "CAUGHT_UP"
+        case .notification: "NOTIFICATION"
         }
     }
 
@@ -52,6 +54,7 @@ package enum EventName: String, CaseIterable, Sendable {
         case .typing: "typing"
         case .chatChanged: "chat.changed"
         case .caughtUp: "caughtUp"
+        case .notification: "notification"
         }
     }
 

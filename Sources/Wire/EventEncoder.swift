@@ -92,8 +92,11 @@ package enum EventEncoder {
             json.key("at")
             json.timestamp(milliseconds: entry.createdAt.milliseconds)
         }
-        json.key("seq")
-        json.integer(entry.seq)
+        // A backend's message is in no log.
+        if entry.seq > 0 {
+            json.key("seq")
+            json.integer(entry.seq)
+        }
         json.endObject()
     }
 
