@@ -67,8 +67,8 @@ let package = Package(
         module(
             "Server",
             [
-                "Gateway", "StoreSQLite", "Reactor", "HTTP", "Identity", "StoreCore", "BusCore",
-                "Domain", "Basics",
+                "Gateway", "StoreSQLite", "StorePostgres", "BusRedis", "Reactor", "HTTP", "Identity",
+                "StoreCore", "BusCore", "Wire", "Domain", "Basics",
                 .product(name: "Logging", package: "swift-log"),
             ]),
         .executableTarget(

@@ -1,4 +1,5 @@
 import Basics
+import BusRedis
 import HTTP
 import Identity
 
@@ -8,6 +9,9 @@ package enum ConfigurationKey: String, CaseIterable, Sendable {
     case bind
     case port
     case data
+    case databaseURL = "database-url"
+    case redisURL = "redis-url"
+    case bridge
     case jwtSecret = "jwt-secret"
     case shards
     case allowedOrigin = "allowed-origin"
@@ -23,6 +27,8 @@ package enum ConfigurationKey: String, CaseIterable, Sendable {
         switch self {
         case .port: return [own, "PORT"]
         case .jwtSecret: return [own, "JWT_SECRET", "SUPABASE_JWT_SECRET"]
+        case .databaseURL: return [own, "DATABASE_URL"]
+        case .redisURL: return [own, "REDIS_URL"]
         default: return [own]
         }
     }
@@ -34,13 +40,27 @@ package enum ConfigurationKey: String, CaseIterable, Sendable {
         }
     }
 
-    package var isSecret: Bool { self == .jwtSecret }
+    package var isSecret: Bool {
+        switch self {
+        case .jwtSecret, .databaseURL, .redisURL: true
+        default: false
+        }
+    }
 
     package var help: String {
         switch self {
         case .bind: "address to listen on (default 0.0.0.0; with dev 127.0.0.1)"
         case .port: "TCP port, 0 for any free one (default 3001)"
         case .data: "folder of the embedded store (default ./martlet-data)"
+        case .databaseURL:
+            "postgres://user:password@host:5432/name, instead of the embedded store; "
+                + "DATABASE_HOST, _PORT, _NAME, _USER and _PASSWORD count where it is not set"
+        case .redisURL:
+            "redis://[user:password@]host:6379, or rediss:// over TLS, joins instances to one; "
+                + "REDIS_HOST, _PORT and _PASSWORD count where it is not set"
+        case .bridge:
+            "what Redis's public channels chat:{id} and user:{id} are used for: in (default), "
+                + "both (messages go out there too) or off"
         case .jwtSecret: "HS256 secret of at least 32 bytes; the first that fits a token counts"
         case .shards: "event loop threads, 1...256 (default: one a core)"
         case .allowedOrigin: "exact Origin that browsers may come with (capacitor://localhost is)"
@@ -113,7 +133,31 @@ package struct ConfigurationSources: Sendable {
             }
             if let flag = flags[key], !flag.isEmpty { values[key] = flag }
         }
+        if values[.databaseURL] == nil, let url = databaseURLFromParts() {
+            values[.databaseURL] = [url]
+        }
+        if values[.redisURL] == nil, let url = redisURLFromParts() { values[.redisURL] = [url] }
         return values
+    }
+
+    /// A variable of an existing service; nil where it is not set, or empty.
+    private func part(_ name: String) -> String? {
+        environment(name).flatMap { $0.isEmpty ? nil : $0 }
+    }
+
+    private func databaseURLFromParts() -> String? {
+        guard let host = part("DATABASE_HOST") else { return nil }
+        return ServiceURL.make(
+            scheme: "postgres", host: host, port: part("DATABASE_PORT"),
+            user: part("DATABASE_USER"), password: part("DATABASE_PASSWORD"),
+            path: part("DATABASE_NAME"))
+    }
+
+    private func redisURLFromParts() -> String? {
+        guard let host = part("REDIS_HOST") else { return nil }
+        return ServiceURL.make(
+            scheme: "redis", host: host, port: part("REDIS_PORT"), user: nil,
+            password: part("REDIS_PASSWORD"), path: nil)
     }
 
     private func fileValues() throws(ConfigurationError) -> [ConfigurationKey: [String]] {
@@ -153,11 +197,22 @@ package struct ConfigurationSources: Sendable {
     }
 }
 
+/// What is done with the channels on which backends and Martlet may speak in JSON.
+package enum BridgeMode: String, CaseIterable, Sendable {
+    case off, `in`, both
+}
+
 /// The effective configuration, checked.
 package struct Configuration: Sendable {
     package var bind: String
     package var port: UInt16
     package var data: String
+    /// nil: the embedded store in `data`.
+    package var databaseURL: String?
+    /// nil: alone.
+    package var redis: RedisAddress?
+    package var redisURL: String?
+    package var bridge: BridgeMode
     package var secrets: [Secret]
     package var shards: Int
     package var allowedOrigins: [String]
@@ -182,6 +237,13 @@ package struct Configuration: Sendable {
         }
         port = UInt16(try Self.number(.port, one(.port), 3_001, 0...65_535))
         data = one(.data) ?? "./martlet-data"
+        databaseURL = try Self.databaseURL(one(.databaseURL))
+        redisURL = one(.redisURL)
+        redis = try Self.redis(redisURL)
+        guard let mode = BridgeMode(rawValue: one(.bridge) ?? "in") else {
+            throw ConfigurationError("bridge is in, both or off")
+        }
+        bridge = mode
         shards = try Self.number(
             .shards, one(.shards), min(256, Environment.processorCount), 1...256)
         allowedOrigins = values[.allowedOrigin] ?? []
@@ -223,6 +285,26 @@ package struct Configuration: Sendable {
         }
     }
 
+    private static func databaseURL(
+        _ text: String?
+    ) throws(ConfigurationError) -> String? {
+        guard let text else { return nil }
+        guard text.hasPrefix("postgres://") || text.hasPrefix("postgresql://") else {
+            throw ConfigurationError(
+                "database-url begins with postgres://, such as postgres://martlet@localhost/martlet")
+        }
+        return text
+    }
+
+    private static func redis(_ text: String?) throws(ConfigurationError) -> RedisAddress? {
+        guard let text else { return nil }
+        do throws(RedisAddress.Problem) {
+            return try RedisAddress(url: text)
+        } catch {
+            throw ConfigurationError("redis-url: \(error)")
+        }
+    }
+
     private static func flag(
         _ key: ConfigurationKey, _ text: String?
     ) throws(ConfigurationError) -> Bool {
@@ -249,9 +331,12 @@ package struct Configuration: Sendable {
     package var lines: [String] {
         var lines = [
             "bind = \(bind)", "port = \(port)", "data = \(data)", "shards = \(shards)",
+            "bridge = \(bridge.rawValue)",
             "instance = \(instance)", "dev = \(isDevelopment)", "bench = \(isBench)",
             "log-level = \(logLevel)",
         ]
+        if let databaseURL { lines.append("database-url = \(ServiceURL.masked(databaseURL))") }
+        if let redisURL { lines.append("redis-url = \(ServiceURL.masked(redisURL))") }
         lines += secrets.map { _ in "jwt-secret = ********" }
         lines += allowedOrigins.map { "allowed-origin = \($0)" }
         lines += trustedProxies.map { "trusted-proxy = \($0)" }

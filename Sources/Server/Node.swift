@@ -7,7 +7,6 @@ import Identity
 import Logging
 import Reactor
 import StoreCore
-import StoreSQLite
 
 /// Why a node did not start: one line for the operator.
 package struct StartError: Error, Hashable, Sendable, CustomStringConvertible {
@@ -15,7 +14,7 @@ package struct StartError: Error, Hashable, Sendable, CustomStringConvertible {
     package init(_ description: String) { self.description = description }
 }
 
-/// One instance, put together in reading order: secrets, sockets, store, commit lane, shards.
+/// One instance, put together in reading order: secrets, sockets, store, commit lane, bus, shards.
 ///
 ///     starting ── all threads run ──► running ── SIGTERM ──► draining ── 10 s at most ──► stopped
 package final class Node {
@@ -26,7 +25,7 @@ package final class Node {
     private let links: ShardLinks
     private let status: NodeStatus
     private var shardThreads: [JoinOnce] = []
-    private var laneThread: JoinOnce?
+    private let serviceThreads: ServiceThreads
     package let port: UInt16
 
     /// Starts everything; when this returns, clients are served.
@@ -45,19 +44,22 @@ package final class Node {
 
         do throws(SystemError) {
             links = try ShardLinks(
-                shards: configuration.shards, limits: configuration.limits, log: log)
+                shards: configuration.shards, limits: configuration.limits,
+                isShared: configuration.redis != nil, log: log)
         } catch {
             throw StartError("\(error)")
         }
         status = NodeStatus(shards: configuration.shards)
-        laneThread = try Self.startLane(configuration, links, status, log)
+        let instance = UInt64.random(in: 1 ... .max)
+        serviceThreads = try ServiceThreads(configuration, instance, links, status)
 
         let gateway = GatewayConfiguration(
             limits: configuration.limits, tokenKeys: configuration.secrets.map { .hs256($0) },
             allowedOrigins: configuration.allowedOrigins,
             forwardedFor: ForwardedFor(trusted: configuration.trustedProxies),
-            isBench: configuration.isBench, version: Self.version,
-            instance: UInt64.random(in: 1 ... .max))
+            isBench: configuration.isBench, version: Self.version, instance: instance,
+            isStoreShared: configuration.databaseURL != nil,
+            isBridged: configuration.redis != nil && configuration.bridge != .off)
         for index in 0..<configuration.shards {
             let descriptor = listeners.take()
             shardThreads.append(
@@ -84,46 +86,6 @@ package final class Node {
                 "cannot listen on \(configuration.bind):\(configuration.port) (\(error)); "
                     + "check --bind and --port")
         }
-    }
-
-    private static func startLane(
-        _ configuration: Configuration, _ links: ShardLinks, _ status: NodeStatus, _ log: Logger
-    ) throws(StartError) -> JoinOnce {
-        let folder = configuration.data
-        let limits = configuration.limits
-        let opened = Handover<StoreFailure?>()
-        let thread: JoinOnce
-        do throws(SystemError) {
-            thread = try JoinOnce(name: "lane") {
-                // The store lives on this thread, from its making to its end.
-                let store: SQLiteStore
-                do throws(StoreFailure) {
-                    store = try SQLiteStore.open(folder: folder)
-                } catch {
-                    opened.give(error)
-                    return
-                }
-                do throws(SystemError) {
-                    let loop = try EventLoop()
-                    let lane = try LaneDriver(
-                        store: store, loop: loop, links: links, status: status, limits: limits)
-                    loop.add(lane)
-                    opened.give(nil)
-                    while !lane.isDone { try loop.runOnce() }
-                } catch {
-                    log.critical("the commit lane failed", metadata: ["error": "\(error)"])
-                    System.die()
-                }
-                store.close()
-            }
-        } catch {
-            throw StartError("\(error)")
-        }
-        if let failure = opened.wait() {
-            thread.join()
-            throw StartError(failure.text)
-        }
-        return thread
     }
 
     private static func startShard(
@@ -166,8 +128,7 @@ package final class Node {
         status.beginDraining()
         for shard in 0..<configuration.shards { links.post(.drain, to: shard) }
         for thread in shardThreads { thread.join() }
-        links.lane.post(.stop, bytes: 0, canRefuse: false)
-        laneThread?.join()
+        serviceThreads.stop()
         log.notice("stopped")
     }
 }

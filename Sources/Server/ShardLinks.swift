@@ -12,9 +12,13 @@ final class ShardLinks: Sendable {
     let mailboxes: [Mailbox<ShardMail>]
     let lane: Mailbox<LaneMail>
     let bus: any Bus
+    let shared: SharedBus?
     let log: Logger
 
-    init(shards: Int, limits: Limits, log: Logger) throws(SystemError) {
+    /// - Parameter isShared: whether other instances are to be reached too; then `shared` is the bus.
+    init(
+        shards: Int, limits: Limits, isShared: Bool, log: Logger
+    ) throws(SystemError) {
         var mailboxes: [Mailbox<ShardMail>] = []
         for _ in 0..<shards {
             mailboxes.append(try Mailbox(maximumBytes: limits.mailboxBytes))
@@ -23,9 +27,12 @@ final class ShardLinks: Sendable {
         self.log = log
         lane = try Mailbox(maximumBytes: limits.laneBytes)
         let made = mailboxes
-        bus = InProcessBus(shards: shards) { home, publications in
+        let local = InProcessBus(shards: shards) { home, publications in
             Self.post(.bus(.publications(publications)), to: made[home])
         }
+        shared =
+            isShared ? try SharedBus(local: local, maximumBytes: limits.mailboxBytes) : nil
+        bus = shared ?? local
     }
 
     func post(_ mail: ShardMail, to shard: Int) { Self.post(mail, to: mailboxes[shard]) }

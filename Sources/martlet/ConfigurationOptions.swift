@@ -17,6 +17,26 @@ struct ConfigurationOptions: ParsableArguments {
     var data: String?
 
     @Option(
+        name: .customLong("database-url"),
+        help:
+            "postgres://user:password@host:5432/name, instead of the embedded store. (MARTLET_DATABASE_URL, DATABASE_URL)"
+    )
+    var databaseURL: String?
+
+    @Option(
+        name: .customLong("redis-url"),
+        help:
+            "redis://host:6379, or rediss:// over TLS: joins instances to one. (MARTLET_REDIS_URL, REDIS_URL)"
+    )
+    var redisURL: String?
+
+    @Option(
+        help:
+            "Redis's public channels chat:{id}, user:{id}: in, both or off. Default in. (MARTLET_BRIDGE)"
+    )
+    var bridge: String?
+
+    @Option(
         name: .customLong("jwt-secret"),
         help:
             "HS256 secret, at least 32 bytes; repeatable. (MARTLET_JWT_SECRET, JWT_SECRET, SUPABASE_JWT_SECRET)"
@@ -57,7 +77,8 @@ struct ConfigurationOptions: ParsableArguments {
             .limit: limit,
         ]
         let single: [(ConfigurationKey, String?)] = [
-            (.bind, bind), (.port, port), (.data, data), (.shards, shards),
+            (.bind, bind), (.port, port), (.data, data), (.databaseURL, databaseURL),
+            (.redisURL, redisURL), (.bridge, bridge), (.shards, shards),
             (.instance, instance), (.logLevel, logLevel),
         ]
         for (key, value) in single { if let value { flags[key] = [value] } }

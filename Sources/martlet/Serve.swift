@@ -51,7 +51,7 @@ struct Serve: ParsableCommand {
             ? "127.0.0.1" : configuration.bind
         var lines = [
             "martlet \(Node.version) listening on \(host):\(port)"
-                + " (\(configuration.shards) shard\(configuration.shards == 1 ? "" : "s"), SQLite in \(configuration.data))",
+                + " (\(configuration.shards) shard\(configuration.shards == 1 ? "" : "s"), \(place(configuration)))",
             "  WebSocket  ws://\(host):\(port)/ws      HTTP  http://\(host):\(port)/api/v1/chats",
             "  Health     http://\(host):\(port)/health      Metrics  http://\(host):\(port)/metrics",
         ]
@@ -65,6 +65,16 @@ struct Serve: ParsableCommand {
         print(lines.joined(separator: "\n"))
         // A pipe would keep the lines back, and somebody waits for them.
         fflush(nil)
+    }
+
+    /// Where messages are kept, and what joins this instance to others.
+    private func place(_ configuration: Configuration) -> String {
+        var place = "SQLite in \(configuration.data)"
+        if let url = configuration.databaseURL { place = "Postgres at \(ServiceURL.place(url))" }
+        if let url = configuration.redisURL {
+            place += ", Redis at \(ServiceURL.place(url))"
+        }
+        return place
     }
 
     private func developmentLines(
