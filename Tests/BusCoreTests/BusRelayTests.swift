@@ -13,6 +13,7 @@ private struct Log {
     var following: [(channel: Channel, ticket: UInt64)] = []
     var arrived: [Int: Int] = [:]
     var heads: [Digest.Head] = []
+    var foreign: [(shard: Int, channel: Channel)] = []
 
     mutating func take(_ effects: [BusRelay.Effect], shards: Int) {
         for effect in effects {
@@ -27,6 +28,8 @@ private struct Log {
             case .tell(let shard, .publications(let batch)):
                 arrived[shard, default: 0] += batch.count
             case .tell(_, .heads(let heads)): self.heads += heads
+            case .tell(let shard, .foreign(let channel, _)): foreign.append((shard, channel))
+            case .tell(_, .written): break
             }
         }
     }
@@ -157,6 +160,17 @@ struct BusRelayTests {
         }
         turn(&relay, &log, 10)
         #expect(log.arrived == [chat.home(of: 2): 1])
+    }
+
+    @Test("What backends say goes to the channel's home, where somebody follows it")
+    func foreign() {
+        var (relay, log) = up(following: [chat])
+        run(&relay, &log) {
+            $0.receivedForeign([1], on: chat, effects: &$1)
+            $0.receivedForeign([1], on: user, effects: &$1)
+        }
+        #expect(log.foreign.map(\.channel) == [chat])
+        #expect(log.foreign.map(\.shard) == [chat.home(of: 2)])
     }
 
     @Test("Heads of followed chats go to their homes")

@@ -50,13 +50,22 @@ final class TestNode {
     /// The batches that the store was given, resubmissions too.
     private(set) var batches: [Batch] = []
 
+    /// What the shards asked of a bus that others share; nil where the node is alone.
+    private(set) var interests: [InterestChange]?
+    /// What was given to that bus.
+    private(set) var published: [Publication] = []
+    /// While true a follow holds as soon as it is asked for.
+    var followsHold = true
+
     /// While true nothing runs by itself; `tick` is called by the test.
     private var isGathering = false
 
     init(
         shards count: Int = 1, limits overrides: [String: String] = [:],
-        origins: [String] = [], trusting proxies: [String] = [], isBench: Bool = false
+        origins: [String] = [], trusting proxies: [String] = [], isBench: Bool = false,
+        isShared: Bool = false
     ) {
+        interests = isShared ? [] : nil
         var limits = Limits()
         for (name, text) in overrides {
             if let complaint = limits.set(name, to: text) { preconditionFailure(complaint) }
@@ -70,11 +79,12 @@ final class TestNode {
         let configuration = GatewayConfiguration(
             limits: limits, tokenKeys: [.hs256(secret)], allowedOrigins: origins,
             forwardedFor: ForwardedFor(trusted: proxies.map(Self.block)), isBench: isBench,
-            version: "1.2.3", instance: instance)
+            version: "1.2.3", instance: instance, isStoreShared: isShared, isBridged: isShared)
         shards = (0..<count).map { index in
             GatewayShard(
                 index: index, shardCount: count, configuration: configuration, status: status,
-                busReachesOthers: false, random: Numbers(seed: UInt64(index) + 1), now: now)
+                busReachesOthers: isShared,
+                random: Numbers(seed: UInt64(index) + 1), now: now)
         }
     }
 
@@ -212,6 +222,13 @@ final class TestNode {
             inputs[index].append(
                 .mail(.answers([LaneAnswer(ticket: item.ticket, result: .notStored)])))
         }
+        if interests != nil {
+            interests?.append(contentsOf: output.interests)
+            published += output.publications
+            for case .follow(let channel, let ticket) in output.interests where followsHold {
+                inputs[index].append(.mail(.bus(.following(channel, ticket: ticket))))
+            }
+        }
         for (home, batch) in InProcessBus.byHome(
             output.publications, shards: shards.count, from: index)
         {
@@ -292,6 +309,17 @@ final class TestNode {
                             channel: channel, content: content,
                             origin: Origin(instance: 99, connection: 5))
                     ]))), to: channel.home(of: shards.count))
+    }
+
+    /// The bus says something to every shard.
+    func tell(_ news: BusNews) {
+        for shard in shards.indices { give(.mail(.bus(news)), to: shard) }
+    }
+
+    /// A backend speaks on the public name of a channel.
+    func say(_ json: String, on channel: Channel) {
+        give(
+            .mail(.bus(.foreign(channel, Array(json.utf8)))), to: channel.home(of: shards.count))
     }
 
     // MARK: Chats

@@ -99,6 +99,8 @@ struct EventTableTests {
             }
         case .caughtUp:
             return [EventEncoder.caughtUp([(chat, 7)]), EventEncoder.caughtUp([])]
+        case .notification:
+            return [EncodedEvent(.notification, Array(#"{"id":"n","title":"t"}"#.utf8))]
         }
     }
 

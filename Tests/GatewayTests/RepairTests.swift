@@ -1,0 +1,206 @@
+import Basics
+import BusCore
+import Domain
+import Gateway
+import StoreCore
+import Testing
+import Wire
+
+@Suite("A bus that others share: follow, compare, repair")
+struct RepairTests {
+    private func node(shards: Int = 2) -> TestNode {
+        let node = TestNode(shards: shards, isShared: true)
+        node.group("c1", ["alice", "bob"])
+        return node
+    }
+
+    private func arrive(_ node: TestNode, _ entry: LogEntry) {
+        node.arrive(.entry(entry), on: .chat(entry.chat))
+    }
+
+    private func reads(_ node: TestNode) -> [ReadNews] {
+        node.batches.flatMap(\.operations).compactMap {
+            if case .readNews(let read) = $0 { read } else { nil }
+        }
+    }
+
+    @Test("A join waits until the bus holds, and misses nothing of what came meanwhile")
+    func followFirst() {
+        let node = node()
+        node.followsHold = false
+        let alice = node.client("alice")
+        alice.say("chat.join", ["chatId": "c1", "since": 0], id: 1)
+        #expect(alice.types().isEmpty)
+        arrive(node, node.append("c1", by: "bob", "m1"))
+        let followed = node.interests?.compactMap { interest -> UInt64? in
+            guard case .follow(.chat, let ticket) = interest else { return nil }
+            return ticket
+        }
+        #expect(followed?.count == 1)
+        let channel = Channel.chat(ChatID(trusted: "c1"))
+        for shard in 0..<2 {
+            node.give(
+                .mail(.bus(.following(channel, ticket: followed?.first ?? 0))), to: shard)
+        }
+        #expect(alice.events().map(\.type) == ["ack", "message.new", "caughtUp"])
+        arrive(node, node.append("c1", by: "bob", "m2"))
+        #expect(alice.contents() == ["m2"])
+    }
+
+    @Test("The last who leaves takes the interest with them")
+    func unfollow() {
+        let node = node()
+        let alice = node.member("alice", of: "c1")
+        let before = node.interests?.count ?? 0
+        alice.say("chat.leave", ["chatId": "c1"], id: 1)
+        guard case .unfollow(.chat(let chat))? = node.interests?.dropFirst(before).first else {
+            Issue.record("no unfollow")
+            return
+        }
+        #expect(chat.text == "c1")
+    }
+
+    @Test("A lost last message is found by the comparison that a gap starts")
+    func gap() {
+        let node = node()
+        let alice = node.member("alice", of: "c1")
+        node.append("c1", by: "bob", "lost")
+        node.advance(5_000)
+        #expect(alice.contents().isEmpty)
+        node.tell(.gap)
+        #expect(alice.contents().isEmpty, "it may still come by itself")
+        node.advance(220)
+        #expect(alice.contents() == ["lost"])
+        #expect(node.counter(.busGaps) == 2, "one a shard")
+    }
+
+    @Test("The word of another instance starts the same, for that chat alone")
+    func heads() {
+        let node = node()
+        let alice = node.member("alice", of: "c1")
+        node.append("c1", by: "bob", "lost")
+        node.tell(.heads([Digest.Head(chat: ChatID(trusted: "c1"), seq: 1)]))
+        node.advance(199)
+        #expect(alice.contents().isEmpty)
+        node.advance(21)
+        #expect(alice.contents() == ["lost"])
+        #expect(reads(node).isEmpty)
+    }
+
+    @Test("What was written by the database alone is fetched")
+    func written() {
+        let node = node()
+        let alice = node.member("alice", of: "c1")
+        node.append("c1", by: "bob", "inserted")
+        node.tell(.written(ChatID(trusted: "c1")))
+        node.advance(220)
+        #expect(alice.contents() == ["inserted"])
+    }
+
+    @Test("Without any word, everything is compared every 30 s")
+    func antiEntropy() {
+        let node = node()
+        let alice = node.member("alice", of: "c1")
+        node.append("c1", by: "bob", "lost")
+        node.advance(24_000)
+        #expect(alice.contents().isEmpty && reads(node).isEmpty)
+        node.advance(6_300)
+        #expect(alice.contents() == ["lost"])
+    }
+
+    @Test("One comparison at a time; a gap that comes meanwhile has another follow")
+    func oneAtATime() {
+        let node = node(shards: 1)
+        let alice = node.member("alice", of: "c1")
+        node.holdsAnswers = true
+        node.tell(.gap)
+        node.tell(.gap)
+        node.tell(.gap)
+        #expect(reads(node).count == 1)
+        node.append("c1", by: "bob", "later than the read")
+        node.holdsAnswers = false
+        #expect(reads(node).count == 2)
+        node.advance(220)
+        #expect(alice.contents() == ["later than the read"])
+    }
+
+    @Test("A store that cannot answer is asked again after a second")
+    func failedRead() {
+        let node = node(shards: 1)
+        let alice = node.member("alice", of: "c1")
+        node.append("c1", by: "bob", "lost")
+        node.fate = { _ in .fails }
+        node.tell(.gap)
+        node.fate = { _ in .commits }
+        node.advance(999)
+        #expect(reads(node).count == 1)
+        node.advance(21)
+        #expect(reads(node).count == 2)
+        node.advance(220)
+        #expect(alice.contents() == ["lost"])
+    }
+
+    @Test(
+        "Many chats are compared in reads of 512",
+        arguments: [(511, 1), (512, 1), (513, 2)] as [(Int, Int)])
+    func pages(chats: Int, reads count: Int) {
+        let node = TestNode(shards: 1, limits: ["joins": "off"], isShared: true)
+        for index in 0..<chats { node.group("c\(index)", ["alice", "bob"]) }
+        _ = node.client("alice", dialect: .ws)
+        node.tell(.gap)
+        #expect(reads(node).count == count)
+        #expect(reads(node).reduce(0) { $0 + $1.chats.count } == chats)
+        #expect(reads(node).reduce(0) { $0 + $1.users.count } == 1)
+    }
+
+    @Test("Marks that moved elsewhere are told after a gap, and not twice")
+    func receipts() {
+        let node = node()
+        let alice = node.member("alice", of: "c1")
+        node.append("c1", by: "alice", "m1")
+        node.tell(.gap)
+        node.advance(220)
+        _ = alice.events()
+        node.commit(
+            .advanceCursor(
+                AdvanceCursor(
+                    chat: ChatID(trusted: "c1"), user: UserID(trusted: "bob"),
+                    device: DeviceID(trusted: "d"), delivered: .seq(1), read: nil,
+                    isReadPrivate: false, at: WallTime(milliseconds: 5))))
+        // The first comparison has said what time it is; from then on marks are asked for.
+        node.tell(.gap)
+        let told = alice.events("receipt")
+        #expect(told.map(\.userId) == ["bob"] && told.map(\.deliveredSeq) == [1])
+        node.tell(.gap)
+        #expect(alice.events("receipt").isEmpty)
+    }
+
+    @Test("A user who was brought into a chat elsewhere follows it after a gap")
+    func arrivals() {
+        let node = node()
+        let alice = node.client("alice", dialect: .ws)
+        node.tell(.gap)
+        node.group("c2", ["bob", "alice"])
+        node.append("c2", by: "bob", "first")
+        node.tell(.gap)
+        node.advance(220)
+        #expect(alice.contents() == ["first"])
+    }
+
+    @Test("An older removal does not end a membership that began after it")
+    func oldRemoval() {
+        let node = node(shards: 1)
+        node.group("g", ["bob", "carol"])
+        let carol = node.member("carol", of: "g")
+        let added = node.change("g", .added, "alice", by: "bob")
+        let removed = node.change("g", .removed, "alice", by: "bob")
+        let again = node.change("g", .added, "alice", by: "bob")
+        // The node has heard nothing of it when alice joins, by what the store says today.
+        let alice = node.client("alice")
+        #expect(alice.ask("chat.join", ["chatId": "g"]).ok == true)
+        for entry in added + removed + again { arrive(node, entry) }
+        arrive(node, node.append("g", by: "bob", "hello"))
+        #expect(alice.contents() == ["hello"])
+        #expect(carol.contents() == ["hello"])
+    }
+}
