@@ -83,7 +83,7 @@ package enum Counter: Int, CaseIterable, Sendable {
         case .replayedEntries: "Log entries replayed to resuming clients"
         case .foreignEvents: "Messages and notifications of backends on public channels"
         case .foreignUnreadable: "What was said on public channels in no known form, and dropped"
-        case .busGaps: "Times that chats were compared with the store because the bus may have lost something, summed over shards"
+        case .busGaps: "Gaps of the bus, after each of which a shard compares with the store"
         case .ticks: "Turns of the event loop"
         }
     }

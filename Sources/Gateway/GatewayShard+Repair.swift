@@ -108,7 +108,8 @@ extension GatewayShard {
         for var receipt in news.receipts {
             if receipt.at.milliseconds == 0 { receipt.at = now.wall }
             acceptAtHome(
-                Publication(channel: .chat(receipt.chat), content: .receipt(receipt), origin: origin))
+                Publication(
+                    channel: .chat(receipt.chat), content: .receipt(receipt), origin: origin))
         }
         for arrival in news.arrivals {
             acceptAtHome(

@@ -186,7 +186,9 @@ package struct HomeDirectory {
         // Without followers here there is nothing to do: who comes later reads the store.
         guard var home = homes.removeValue(forKey: publication.channel) else { return }
         defer { homes[publication.channel] = home }
-        if case .reference(let seq) = publication.content, case .chat(let chat) = publication.channel {
+        if case .reference(let seq) = publication.content,
+            case .chat(let chat) = publication.channel
+        {
             home.suspected = max(home.suspected, seq)
             settle(chat, &home, &effects)
             return

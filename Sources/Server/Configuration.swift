@@ -291,7 +291,8 @@ package struct Configuration: Sendable {
         guard let text else { return nil }
         guard text.hasPrefix("postgres://") || text.hasPrefix("postgresql://") else {
             throw ConfigurationError(
-                "database-url begins with postgres://, such as postgres://martlet@localhost/martlet")
+                "database-url begins with postgres://, such as "
+                    + "postgres://martlet@localhost/martlet")
         }
         return text
     }

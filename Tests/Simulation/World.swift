@@ -329,7 +329,8 @@ package final class World {
             link.lastToServer = at
             scheduler.at(at) { [unowned self] in
                 guard link.state == .open else { return }
-                nodes[link.node].give(.bytes(link, piece), to: link.shard, incarnation: link.incarnation)
+                nodes[link.node].give(
+                    .bytes(link, piece), to: link.shard, incarnation: link.incarnation)
             }
         }
     }
