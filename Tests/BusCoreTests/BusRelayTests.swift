@@ -73,7 +73,8 @@ struct BusRelayTests {
         return (relay, Log())
     }
 
-    private func digest(_ instance: UInt64, _ number: UInt64, _ heads: [Digest.Head] = []) -> Digest {
+    private func digest(_ instance: UInt64, _ number: UInt64, _ heads: [Digest.Head] = []) -> Digest
+    {
         Digest(instance: instance, number: number, heads: heads)
     }
 

@@ -114,7 +114,8 @@ final class Oracle {
                 if !store.shows(entry.seq, of: chat, to: entry.author) {
                     violate(
                         "P13",
-                        "\(entry.author.text) wrote seq \(entry.seq) of \(chat.text), no member then")
+                        "\(entry.author.text) wrote seq \(entry.seq) of \(chat.text), no member then"
+                    )
                 }
                 let content = String(decoding: message.encryptedContent, as: UTF8.self)
                 if let first = seen[content] {

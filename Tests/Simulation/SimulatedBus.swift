@@ -14,7 +14,10 @@ final class SimulatedBus {
         case digest(Digest)
     }
 
-    enum Hang { case none, swallows, keeps(until: UInt64) }
+    enum Hang {
+        case none, swallows
+        case keeps(until: UInt64)
+    }
 
     private struct Link {
         /// Counts the link's lives: what was under way when it broke is gone.
@@ -50,7 +53,8 @@ final class SimulatedBus {
             world.trace("the bus goes down")
             isDown = true
             for node in links.indices { breakLink(node) }
-            world.scheduler.after(microseconds: random.within(10_000...2_500_000)) { [unowned self] in
+            world.scheduler.after(microseconds: random.within(10_000...2_500_000)) {
+                [unowned self] in
                 isDown = false
             }
         case 2:
