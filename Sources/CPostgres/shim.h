@@ -24,10 +24,6 @@ static inline const char *martlet_pg_sqlstate(const PGresult *result) {
     return PQresultErrorField(result, PG_DIAG_SQLSTATE);
 }
 
-static inline const char *martlet_pg_severity(const PGresult *result) {
-    return PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
-}
-
 static inline const char *martlet_pg_primary(const PGresult *result) {
     return PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
 }

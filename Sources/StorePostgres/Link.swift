@@ -289,9 +289,7 @@ import StoreCore
 
     private static func error(_ result: OpaquePointer, call: String) -> PostgresError {
         let state = unsafe martlet_pg_sqlstate(result).map { unsafe String(cString: $0) }
-        let severity = unsafe martlet_pg_severity(result).map { unsafe String(cString: $0) }
-        return PostgresError(
-            state: state ?? "08006", isOfStatement: severity == "ERROR", call: call)
+        return PostgresError(state: state ?? "08006", call: call)
     }
 
     /// The flight's replies, which are thereby forgotten.

@@ -6,8 +6,6 @@ import StoreCore
 struct PostgresError: Error, Hashable {
     /// Five characters (PostgreSQL, appendix A).
     var state: String
-    /// The session goes on; only the transaction is lost.
-    var isOfStatement: Bool
     /// The statement's name.
     var call: String
 

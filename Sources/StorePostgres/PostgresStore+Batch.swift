@@ -59,15 +59,21 @@ extension PostgresStore {
     private func lockAndLoad(_ run: BatchRun, _ link: Link) {
         let needs = Needs(run.batch, looksUpAllIDs: run.looksUpAllIDs)
         let requests = needs.requests()
-        fly(link, .parts([requests])) { [unowned self] landed in
+        // Plans that were made while the tables were small are made anew as they grow: without
+        // statistics the wrong index looks as good. Later autovacuum sees to it.
+        let isReplanning = plansAge.isDue
+        let parts = isReplanning ? [Requests(.replan), requests] : [requests]
+        fly(link, .parts(parts)) { [unowned self] landed in
             switch landed {
             case .lost(_, let failure): run.fail(failure)
-            case .replies(let replies):
+            case .replies(let all):
+                let replies = isReplanning ? Array(all.dropFirst()) : all
                 if let error = Self.error(in: replies) {
                     rollBack(run, link, error)
                 } else {
                     var planner = Planner(needs.state(requests, rows(replies)), run.batch)
                     run.outcomes = planner.decide(run.batch)
+                    plansAge.add(planner.newEntries.count)
                     writeAndCommit(run, planner.requests(), link)
                 }
             }
@@ -122,7 +128,7 @@ extension PostgresStore {
                 guard isCommitted(replies[commit]) else {
                     let error =
                         Self.error(in: replies[...commit])
-                        ?? PostgresError(state: "25P02", isOfStatement: true, call: "commit")
+                        ?? PostgresError(state: "25P02", call: "commit")
                     rollBack(run, link, error)
                     return
                 }
@@ -178,6 +184,23 @@ extension PostgresStore {
             run.outcomes[place] = outcome
         }
         run.succeed()
+    }
+}
+
+/// When plans are to be made anew: after 1,000 entries on a connection, 4,000, … a million.
+struct PlansAge {
+    private var entries = 0
+    private var next = 1_000
+
+    mutating func add(_ count: Int) { entries += count }
+
+    /// True once at each of the marks.
+    var isDue: Bool {
+        mutating get {
+            guard entries >= next, next < 1_000_000 else { return false }
+            while next <= entries { next *= 4 }
+            return true
+        }
     }
 }
 

@@ -73,6 +73,7 @@ package final class PostgresStore: Store, LoopParticipant {
     /// Attempts to connect since the last that succeeded.
     private var failedAttempts = 0
     private var lastFailure: StoreFailure?
+    var plansAge = PlansAge()
     var faults = PostgresFaults()
 
     /// A service wrote into this chat through the inbox, and committed. Notices that came while the
@@ -317,6 +318,7 @@ package final class PostgresStore: Store, LoopParticipant {
                     lose(link, failure)
                 } else {
                     failedAttempts = 0
+                    plansAge = PlansAge()
                     lastFailure = nil
                     onConnected?()
                 }

@@ -71,7 +71,8 @@ enum Schema {
         CREATE UNIQUE INDEX memberships_present ON martlet.memberships (chat, member)
             WHERE ended_seq IS NULL;
         CREATE INDEX memberships_member ON martlet.memberships (member, chat);
-        CREATE INDEX memberships_founders ON martlet.memberships (chat) WHERE joined_seq = 0;
+        CREATE INDEX memberships_left ON martlet.memberships (chat)
+            WHERE joined_seq = 0 AND ended_seq IS NOT NULL;
 
         CREATE TABLE martlet.entries (
             chat bigint NOT NULL,

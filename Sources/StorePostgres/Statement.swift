@@ -2,6 +2,10 @@
 ///
 /// Values go in as parameters only. What is many goes in as arrays, one a column: a statement does
 /// its work for the whole batch.
+///
+/// What is found by columns of two tables is looked up in a LATERAL query, which OFFSET 0 keeps the
+/// planner from merging. Merged, it takes the index by the chat alone and filters, because it
+/// counts on the pages being in its cache after the first of many look-ups.
 enum Statement: String, CaseIterable {
     // A write's first flight
     case begin, createChats, lock, presences, members, stays, sends, stored, places, devices
@@ -11,7 +15,7 @@ enum Statement: String, CaseIterable {
     case rollback
     // Reads
     case views, heads, locate, conversations, listMembers, clock, receipts, arrivals, entries
-    case probe
+    case probe, replan
 
     /// How a row of `entries e` is read: `EntryRow`.
     static let entryColumns = """
@@ -56,16 +60,21 @@ enum Statement: String, CaseIterable {
             SELECT m.chat, m.key, m.member, m.role, m.joined_seq, m.joined_at, m.ended_seq
             FROM unnest($1::text[], $2::text[]) AS n (chat, member)
             JOIN martlet.chats c ON c.id = n.chat
-            JOIN martlet.memberships m
-                ON m.chat = c.key AND m.member = n.member AND m.ended_seq IS NULL
+            CROSS JOIN LATERAL (
+                SELECT * FROM martlet.memberships m
+                WHERE m.chat = c.key AND m.member = n.member AND m.ended_seq IS NULL OFFSET 0) m
             """
         // All present members, and for creations all founders.
         case .members:
             """
             SELECT m.chat, m.key, m.member, m.role, m.joined_seq, m.joined_at, m.ended_seq
             FROM martlet.chats c
-            JOIN martlet.memberships m
-                ON m.chat = c.key AND (m.ended_seq IS NULL OR m.joined_seq = 0)
+            CROSS JOIN LATERAL (
+                SELECT * FROM martlet.memberships m WHERE m.chat = c.key AND m.ended_seq IS NULL
+                UNION ALL
+                SELECT * FROM martlet.memberships m
+                WHERE m.chat = c.key AND m.joined_seq = 0 AND m.ended_seq IS NOT NULL
+            ) m
             WHERE c.id = ANY ($1::text[]) OR c.direct_pair = ANY ($2::text[])
             ORDER BY m.key
             """
@@ -75,16 +84,20 @@ enum Statement: String, CaseIterable {
             SELECT m.chat, m.member, m.joined_seq, m.ended_seq
             FROM unnest($1::text[], $2::text[]) AS n (chat, member)
             JOIN martlet.chats c ON c.id = n.chat
-            JOIN martlet.memberships m ON m.member = n.member AND m.chat = c.key
-            WHERE m.ended_seq IS NOT NULL
+            CROSS JOIN LATERAL (
+                SELECT * FROM martlet.memberships m
+                WHERE m.member = n.member AND m.chat = c.key AND m.ended_seq IS NOT NULL
+                OFFSET 0) m
             """
         case .sends:
             """
             SELECT e.chat, e.client_message_id, \(Self.entryColumns)
             FROM unnest($1::text[], $2::text[], $3::text[]) AS n (chat, author, client)
             JOIN martlet.chats c ON c.id = n.chat
-            JOIN martlet.entries e
-                ON e.chat = c.key AND e.author = n.author AND e.client_message_id = n.client
+            CROSS JOIN LATERAL (
+                SELECT * FROM martlet.entries e
+                WHERE e.chat = c.key AND e.author = n.author AND e.client_message_id = n.client
+                OFFSET 0) e
             """
         case .stored:
             """
@@ -98,22 +111,26 @@ enum Statement: String, CaseIterable {
             SELECT e.chat, e.id, e.seq
             FROM unnest($1::text[], $2::text[]) AS n (chat, id)
             JOIN martlet.chats c ON c.id = n.chat
-            JOIN martlet.entries e ON e.id = n.id AND e.chat = c.key
+            CROSS JOIN LATERAL (
+                SELECT * FROM martlet.entries e WHERE e.id = n.id AND e.chat = c.key OFFSET 0) e
             """
         case .devices:
             """
             SELECT d.chat, d.member, d.device, d.delivered, d.read
             FROM unnest($1::text[], $2::text[], $3::text[]) AS n (chat, member, device)
             JOIN martlet.chats c ON c.id = n.chat
-            JOIN martlet.cursors d
-                ON d.chat = c.key AND d.member = n.member AND d.device = n.device
+            CROSS JOIN LATERAL (
+                SELECT * FROM martlet.cursors d
+                WHERE d.chat = c.key AND d.member = n.member AND d.device = n.device OFFSET 0) d
             """
         case .watermarks:
             """
             SELECT w.chat, w.member, w.delivered, w.read, w.public_read
             FROM unnest($1::text[], $2::text[]) AS n (chat, member)
             JOIN martlet.chats c ON c.id = n.chat
-            JOIN martlet.watermarks w ON w.chat = c.key AND w.member = n.member
+            CROSS JOIN LATERAL (
+                SELECT * FROM martlet.watermarks w
+                WHERE w.chat = c.key AND w.member = n.member OFFSET 0) w
             """
         // The chat may be the one that a pair already has, under another id.
         case .creatorMarks:
@@ -121,7 +138,9 @@ enum Statement: String, CaseIterable {
             SELECT w.chat, w.member, w.delivered, w.read, w.public_read
             FROM unnest($1::text[], $2::text[], $3::text[]) AS n (chat, pair, member)
             JOIN martlet.chats c ON c.id = n.chat OR c.direct_pair = n.pair
-            JOIN martlet.watermarks w ON w.chat = c.key AND w.member = n.member
+            CROSS JOIN LATERAL (
+                SELECT * FROM martlet.watermarks w
+                WHERE w.chat = c.key AND w.member = n.member OFFSET 0) w
             """
 
         case .insertEntries:
@@ -179,8 +198,10 @@ enum Statement: String, CaseIterable {
                 coalesce(w.read, 0)
             FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS n (chat, member, place)
             JOIN martlet.chats c ON c.id = n.chat
-            JOIN martlet.memberships m ON m.member = n.member AND m.chat = c.key
-            LEFT JOIN martlet.watermarks w ON w.chat = c.key AND w.member = n.member
+            CROSS JOIN LATERAL (
+                SELECT * FROM martlet.memberships m
+                WHERE m.member = n.member AND m.chat = c.key OFFSET 0) m
+            LEFT JOIN martlet.watermarks w ON w.chat = m.chat AND w.member = m.member
             ORDER BY n.place, m.key
             """
         case .heads:
@@ -194,7 +215,8 @@ enum Statement: String, CaseIterable {
             SELECT n.place, e.seq
             FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS n (chat, id, place)
             JOIN martlet.chats c ON c.id = n.chat
-            JOIN martlet.entries e ON e.id = n.id AND e.chat = c.key
+            CROSS JOIN LATERAL (
+                SELECT * FROM martlet.entries e WHERE e.id = n.id AND e.chat = c.key OFFSET 0) e
             """
         case .conversations:
             """
@@ -212,8 +234,9 @@ enum Statement: String, CaseIterable {
                 coalesce(CASE WHEN m.member = n.member THEN w.read ELSE w.public_read END, 0)
             FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS n (chat, member, place)
             JOIN martlet.chats c ON c.id = n.chat
-            JOIN martlet.memberships own
-                ON own.chat = c.key AND own.member = n.member AND own.ended_seq IS NULL
+            CROSS JOIN LATERAL (
+                SELECT FROM martlet.memberships m
+                WHERE m.chat = c.key AND m.member = n.member AND m.ended_seq IS NULL OFFSET 0) own
             JOIN martlet.memberships m ON m.chat = c.key AND m.ended_seq IS NULL
             LEFT JOIN martlet.watermarks w ON w.chat = m.chat AND w.member = m.member
             ORDER BY n.place, m.key
@@ -253,6 +276,7 @@ enum Statement: String, CaseIterable {
             FROM martlet.entries_between(
                 $1::bigint[], $2::bigint[], $3::bigint[], $4::bigint, $5::bigint) e
             """
+        case .replan: "DISCARD PLANS"
         case .probe: "UPDATE martlet.health SET probes = probes + 1"
         }
     }

@@ -84,21 +84,23 @@ import Testing
         }
     }
 
-    @Test("240 seeds of 100 operations, some batches twice", arguments: 0..<12)
-    func sameOutcomes(_ group: Int) {
-        for seed in 0..<20 {
+    @Test(
+        "240 seeds of 100 operations, some batches twice; 48 on Postgres",
+        arguments: [StoreUnderTest.sqlite, .postgres], 0..<12)
+    func sameOutcomes(_ kind: StoreUnderTest, _ group: Int) {
+        for seed in 0..<(kind == .sqlite ? 20 : 4) {
             let seed = UInt64(group * 20 + seed)
-            guard agree(seed) else {
+            guard agree(seed, kind) else {
                 Issue.record("seed \(seed)")
                 return
             }
         }
     }
 
-    private func agree(_ seed: UInt64) -> Bool {
+    private func agree(_ seed: UInt64, _ kind: StoreUnderTest) -> Bool {
         var random = Random(state: seed)
         let model = Harness(.model)
-        let sqlite = Harness(.sqlite)
+        let real = Harness(kind)
         var count = 0
         while count < 100 {
             let operations = (0...random.below(8)).map { _ in operation(&random, model) }
@@ -106,7 +108,7 @@ import Testing
             let attempts = random.pick([[1], [1], [1], [2], [1, 2]])
             for attempt in attempts {
                 let expected = model.submit(operations, attempt: attempt)
-                let found = sqlite.submit(operations, attempt: attempt)
+                let found = real.submit(operations, attempt: attempt)
                 guard expected == found else {
                     for (index, pair) in zip(expected, found).enumerated() where pair.0 != pair.1 {
                         print("seed \(seed): \(operations[index])\n  \(pair.0)\n  \(pair.1)")
@@ -115,6 +117,6 @@ import Testing
                 }
             }
         }
-        return Self.chats.allSatisfy { model.range($0) == sqlite.range($0) }
+        return Self.chats.allSatisfy { model.range($0) == real.range($0) }
     }
 }

@@ -59,10 +59,10 @@ final class Harness {
         }
     }
 
-    init(_ store: SQLiteStore, folder: String) {
+    init(_ store: any Store, folder: String?, database: TestDatabase? = nil) {
         self.store = store
         self.folder = folder
-        database = nil
+        self.database = database
     }
 
     deinit {
