@@ -80,6 +80,11 @@ let package = Package(
             ],
             swiftSettings: strict),
 
+        .executableTarget(
+            name: "martlet-store-bench",
+            dependencies: ["StorePostgres", "StoreCore", "Reactor", "Domain", "Basics"],
+            path: "LoadTests/StoreBench", swiftSettings: strict),
+
         // Tests. TestSupport holds what several of them share: the model store, the simulation.
         .target(
             name: "TestSupport", dependencies: ["StoreCore", "Domain", "Basics"],
