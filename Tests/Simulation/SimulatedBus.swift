@@ -62,7 +62,7 @@ final class SimulatedBus {
             hang = .swallows
             recoverLater()
         case 3:
-            let until = world.scheduler.now + UInt64(random.within(10_000...2_500_000)) * 1_000
+            let until = world.scheduler.now + UInt64(random.within(10_000...6_000_000)) * 1_000
             world.trace("the bus hangs and keeps")
             hang = .keeps(until: until)
             world.scheduler.at(until) { [unowned self] in hang = .none }
@@ -78,7 +78,7 @@ final class SimulatedBus {
     }
 
     private func recoverLater() {
-        world.scheduler.after(microseconds: random.within(10_000...2_500_000)) { [unowned self] in
+        world.scheduler.after(microseconds: random.within(10_000...6_000_000)) { [unowned self] in
             hang = .none
             // A broker that comes back empty has lost every subscription.
             for node in links.indices { breakLink(node) }

@@ -28,6 +28,8 @@ final class SimulatedClient {
     private var known: Set<String> = []
     private var refused: Set<ChatID> = []
     private var isResuming = false
+    /// Since when nothing has to be asked for; nil while something has.
+    private var liveSince: UInt64?
     private var resumes = 0
     private var receipts: [String: Seq] = [:]
 
@@ -144,6 +146,7 @@ final class SimulatedClient {
     }
 
     private func ended() {
+        liveSince = nil
         link = nil
         phase = .away
         isResuming = false
@@ -203,6 +206,7 @@ final class SimulatedClient {
     }
 
     private func resume(_ chats: [ChatID]) {
+        liveSince = nil
         isResuming = true
         requestID += 1
         resumeID = requestID
@@ -298,7 +302,9 @@ final class SimulatedClient {
         case "session.ready", "READY": ready()
         case "ack", "ACK": acked(root, payload, text)
         case "message.new", "MESSAGE", "chat.changed", "CHAT_CHANGED": entry(payload, text)
-        case "caughtUp", "CAUGHT_UP": isResuming = false
+        case "caughtUp", "CAUGHT_UP":
+            isResuming = false
+            liveSince = world.scheduler.now
         case "receipt", "RECEIPT": receipt(payload, text)
         default: break
         }
@@ -401,6 +407,8 @@ final class SimulatedClient {
             previous += 1
         }
         let content = string("encryptedContent", payload, text)
+        // A membership that ends and begins again makes it ask anew.
+        world.delivered(chat, seq, to: device, liveSince: refused.isEmpty ? liveSince : nil)
         world.oracle.delivered(
             chat: chat, seq: seq, id: id, content: content, to: user, device: device,
             previous: max(previous, last[chat] ?? previous), store: world.store)

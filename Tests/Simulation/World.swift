@@ -17,6 +17,7 @@ package final class World {
         package let acked: Int
         package let deliveries: Int
         package let crashes: Int
+        package let longestDelayMs: Int
         package let trace: [String]
     }
 
@@ -37,9 +38,14 @@ package final class World {
     let chats: [ChatID]
     let secret: Secret
     private(set) var acknowledged: [String: Seq] = [:]
+    /// When each entry was committed, by chat and seq, as far as its commit was answered.
+    private(set) var commitTimes: [ChatID: [UInt64]] = [:]
+    /// The longest that a connection which was live all the time waited for an entry.
+    private(set) var longestDelay: UInt64 = 0
 
     static let faultyNanoseconds: UInt64 = 10_000_000_000
     static let healingNanoseconds: UInt64 = 70_000_000_000
+    static let longestDelayAllowed: UInt64 = 5_000_000_000
 
     /// Runs one seed. Bugs in `planted` are made part of the gateway.
     package static func run(
@@ -49,7 +55,8 @@ package final class World {
         world.run()
         return Result(
             seed: seed, violations: world.oracle.violations, acked: world.oracle.acked,
-            deliveries: world.oracle.deliveries, crashes: world.crashes, trace: world.traceLines)
+            deliveries: world.oracle.deliveries, crashes: world.crashes,
+            longestDelayMs: Int(world.longestDelay / 1_000_000), trace: world.traceLines)
     }
 
     private init(seed: UInt64, planted: Set<PlantedBug>, keepsTrace: Bool) {
@@ -234,9 +241,30 @@ package final class World {
         if let link { clientSent(link, Array(request.utf8)) }
     }
 
+    /// P6: whoever was connected and caught up when it was committed has it within 5 s.
+    func delivered(_ chat: ChatID, _ seq: Seq, to device: String, liveSince: UInt64?) {
+        guard let times = commitTimes[chat], seq >= 1, seq <= times.count, let liveSince,
+            times[Int(seq) - 1] > liveSince
+        else { return }
+        let delay = scheduler.now - times[Int(seq) - 1]
+        longestDelay = max(longestDelay, delay)
+        if delay > Self.longestDelayAllowed {
+            oracle.violate(
+                "P6", "\(device) waited \(delay / 1_000_000) ms for seq \(seq) of \(chat.text)")
+        }
+    }
+
     func nextFate() -> Fate { isFaulty ? fateMode : .commits }
 
     func committed(_ outcomes: [Outcome]) {
+        for chat in chats {
+            // All that came since the last look came now.
+            let count = store.entries(of: chat).count
+            let known = commitTimes[chat]?.count ?? 0
+            for _ in known..<max(known, count) {
+                commitTimes[chat, default: []].append(scheduler.now)
+            }
+        }
         guard keepsTrace else { return }
         for outcome in outcomes {
             switch outcome {

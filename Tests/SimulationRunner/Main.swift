@@ -53,11 +53,13 @@ enum Main {
         var acked = 0
         var deliveries = 0
         var crashes = 0
+        var longestDelayMs = 0
         for seed in first..<(first + UInt64(seeds)) {
             let result = World.run(seed: seed)
             acked += result.acked
             deliveries += result.deliveries
             crashes += result.crashes
+            longestDelayMs = max(longestDelayMs, result.longestDelayMs)
             if !result.violations.isEmpty {
                 failed.append(seed)
                 print(
@@ -68,7 +70,9 @@ enum Main {
                 print("simulation: \(seed - first + 1) of \(seeds) seeds, \(failed.count) failed")
             }
         }
-        print("simulation: \(acked) acks, \(deliveries) deliveries, \(crashes) crashes")
+        print(
+            "simulation: \(acked) acks, \(deliveries) deliveries, \(crashes) crashes; "
+                + "the slowest delivery took \(longestDelayMs) ms")
         print("\(seeds - failed.count) passed, \(failed.count) failed")
         exit(failed.isEmpty ? 0 : 1)
     }
