@@ -36,6 +36,9 @@ package struct BusRelay {
     package static let unhealthyGapMs = 2_000
     /// Between two comparisons, whatever happens.
     package static let shortestGapMs = 500
+    /// Channels that are asked for again at a time after a link was lost: the link's buffer is
+    /// bounded, and 100,000 channels are 10 MB of names.
+    package static let resubscribeWindow = 4_096
     /// Heads that may wait for a digest; above it the digest says so, and everyone compares.
     package static let maximumHeads = 16_384
 
@@ -60,6 +63,8 @@ package struct BusRelay {
     /// Channels that must be confirmed before what was lost can be made up for.
     private var catchingUp: Set<Channel> = []
     private var isCatchingUp = false
+    /// Of those, what is still to be asked for, from the end.
+    private var backlog: [Channel] = []
 
     private var digests: UInt64 = 0
     private var nextDigestAt: Instant
@@ -129,6 +134,7 @@ package struct BusRelay {
                 }
             case .unfollow(let channel):
                 guard interests.removeValue(forKey: channel) != nil else { continue }
+                // The last one of a catching-up may be let go: `turn` looks.
                 catchingUp.remove(channel)
                 guard isLinkUp else { continue }
                 if !added.isEmpty {
@@ -158,13 +164,27 @@ package struct BusRelay {
         isCatchingUp = true
         ownHeardAt = now
         ownNumber = nil
-        unconfirmed = interests.mapValues { _ in 1 }
+        unconfirmed = [:]
         catchingUp = Set(interests.keys)
+        backlog = interests.keys.sorted { $0.sortKey > $1.sortKey }
         // Their numbers have gone on meanwhile; the gap at the end of catching up stands for it.
-        for peer in peers.keys { peers[peer] = nil }
-        let channels = interests.keys.sorted { $0.sortKey < $1.sortKey }
-        if !channels.isEmpty { effects.append(.subscribe(channels)) }
+        peers.removeAll(keepingCapacity: true)
+        askForMore(&effects)
         caughtUpIfDone(now, &effects)
+    }
+
+    private mutating func askForMore(_ effects: inout [Effect]) {
+        guard !backlog.isEmpty, unconfirmed.count <= Self.resubscribeWindow / 2 else { return }
+        var channels: [Channel] = []
+        while channels.count + unconfirmed.count < Self.resubscribeWindow,
+            let channel = backlog.popLast()
+        {
+            // Let go meanwhile.
+            guard interests[channel] != nil, catchingUp.contains(channel) else { continue }
+            channels.append(channel)
+        }
+        for channel in channels { unconfirmed[channel, default: 0] += 1 }
+        if !channels.isEmpty { effects.append(.subscribe(channels)) }
     }
 
     package mutating func subscribed(
@@ -175,6 +195,7 @@ package struct BusRelay {
         guard count == 1 else { return }
         catchingUp.remove(channel)
         tellFollowing(channel, &effects)
+        askForMore(&effects)
         caughtUpIfDone(now, &effects)
     }
 
@@ -192,6 +213,7 @@ package struct BusRelay {
         isCatchingUp = false
         unconfirmed = [:]
         catchingUp = []
+        backlog = []
         for channel in interests.keys.sorted(by: { $0.sortKey < $1.sortKey }) {
             tellFollowing(channel, &effects)
         }
@@ -254,6 +276,8 @@ package struct BusRelay {
 
     /// Once a round of the loop: hands on what came, and does what the time asks for.
     package mutating func turn(_ now: Instant, effects: inout [Effect]) {
+        askForMore(&effects)
+        caughtUpIfDone(now, &effects)
         for shard in 0..<shards where !gathered[shard].isEmpty {
             effects.append(.tell(shard: shard, .publications(gathered[shard])))
             gathered[shard] = []

@@ -504,6 +504,10 @@ extension GatewayShard {
                 json.string("error")
             }
             json.endObject()
+            if status.bus.isShared {
+                json.key("redisBreaker")
+                json.string(status.bus.breakerName)
+            }
             json.endObject()
         }
     }

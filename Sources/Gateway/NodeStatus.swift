@@ -48,6 +48,14 @@ package final class BusStatus: Sendable {
 
     package init() {}
 
+    package var breakerName: String {
+        switch breaker.load(ordering: .relaxed) {
+        case 0: "closed"
+        case 1: "half-open"
+        default: "open"
+        }
+    }
+
     /// Whether there is a bus that other instances share.
     package var isShared: Bool { shared.load(ordering: .relaxed) }
     package func beginSharing() { shared.store(true, ordering: .relaxed) }

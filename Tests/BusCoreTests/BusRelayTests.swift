@@ -339,6 +339,49 @@ struct BusRelayTests {
         #expect(relay.isHealthy && log.gaps == 4, "only when all is followed again")
     }
 
+    @Test(
+        "Many channels are asked for again in slices, and the gap is told when all hold",
+        arguments: [
+            BusRelay.resubscribeWindow - 1, BusRelay.resubscribeWindow,
+            BusRelay.resubscribeWindow + 1, 3 * BusRelay.resubscribeWindow,
+        ])
+    func slices(count: Int) {
+        let channels = (0..<count).map { Channel.chat(ChatID(trusted: "c\($0)")) }
+        var (relay, log) = make()
+        for (index, channel) in channels.enumerated() {
+            run(&relay, &log) {
+                $0.change([.follow(channel, ticket: UInt64(index + 1))], effects: &$1)
+            }
+        }
+        run(&relay, &log) { $0.linkUp(at(0), effects: &$1) }
+        var confirmed = 0
+        var asked = 0
+        while asked < log.subscribed.count {
+            #expect(log.subscribed[asked].count <= BusRelay.resubscribeWindow)
+            for channel in log.subscribed[asked] {
+                #expect(log.gaps == 0)
+                confirmed += 1
+                run(&relay, &log) { $0.subscribed(channel, at(1), effects: &$1) }
+            }
+            asked += 1
+        }
+        #expect(confirmed == count && log.gaps == 1 && relay.isHealthy)
+        #expect(Set(log.subscribed.joined()) == Set(channels))
+    }
+
+    @Test("What is let go while it waits to be asked for again is not waited for")
+    func letGoMeanwhile() {
+        var (relay, log) = up(following: [chat])
+        run(&relay, &log) {
+            $0.linkDown(at(0), effects: &$1)
+            $0.linkUp(at(1_000), effects: &$1)
+        }
+        #expect(!relay.isHealthy)
+        run(&relay, &log) { $0.change([.unfollow(chat)], effects: &$1) }
+        turn(&relay, &log, 1_001)
+        #expect(relay.isHealthy)
+    }
+
     @Test("Gaps that come together are told together, and the later one is not lost")
     func together() {
         var (relay, log) = up()
