@@ -1,21 +1,26 @@
 import Glibc
+import Synchronization
 
 /// A redis-server of the test's own: on a free port of 127.0.0.1, keeping nothing, killed and its
 /// folder removed when the last owner lets go.
-package final class RedisServer {
+package final class RedisServer: Sendable {
     package let port: UInt16
     private let password: String?
     private let arguments: [String]
     private let folder: TemporaryFolder
-    private var process: ChildProcess?
+    private let running = Mutex<ChildProcess?>(nil)
 
-    /// - Parameter arguments: more of redis-server's.
-    package init(password: String? = nil, arguments: [String] = []) throws {
+    /// - Parameters:
+    ///   - arguments: more of redis-server's.
+    ///   - isStarted: otherwise there is only its port, until `start`.
+    package init(
+        password: String? = nil, arguments: [String] = [], isStarted: Bool = true
+    ) throws {
         port = try FreePort.find()
         self.password = password
         self.arguments = arguments
         folder = try TemporaryFolder("redis")
-        try start()
+        if isStarted { try start() }
     }
 
     deinit { kill() }
@@ -34,7 +39,7 @@ package final class RedisServer {
             throw SupportError(
                 "\(error). These tests need a Redis of their own: apt-get install redis-server")
         }
-        self.process = process
+        running.withLock { $0 = process }
         try eventually("a Redis that answers on port \(port)") {
             try check(process.exit == nil, "redis-server ended: \(process.output)")
             return (try? command("PING"))?.hasPrefix("+PONG") == true
@@ -42,18 +47,26 @@ package final class RedisServer {
     }
 
     package func kill() {
-        process?.signal(SIGKILL)
-        process = nil
+        running.withLock { process in
+            process?.signal(SIGKILL)
+            process = nil
+        }
     }
 
     /// It hangs: the kernel takes connections and bytes, and nobody answers.
-    package func suspend() { process?.signal(SIGSTOP) }
-    package func resume() { process?.signal(SIGCONT) }
+    package func suspend() { running.withLock { $0?.signal(SIGSTOP) } }
+    package func resume() { running.withLock { $0?.signal(SIGCONT) } }
+
+    /// `redis://`, with the password.
+    package var url: String { "redis://\(password.map { ":\($0)@" } ?? "")127.0.0.1:\(port)" }
 
     /// Runs one command on a connection of its own. Returns the reply as it came, its first part at
     /// least.
     @discardableResult
-    package func command(_ words: String...) throws -> String {
+    package func command(_ words: String...) throws -> String { try command(words) }
+
+    @discardableResult
+    package func command(_ words: [String]) throws -> String {
         let socket = try RawSocket(port: port)
         if let password {
             socket.send(Self.encoded(["AUTH", password]))
