@@ -116,7 +116,9 @@ let package = Package(
             name: "ServiceSupport", dependencies: ["CPostgres"], path: "Tests/ServiceSupport",
             swiftSettings: strict),
         // Tests of the real binary: `swift build --product martlet` comes first.
-        tests("IntegrationTests", ["ServerSupport", "Client", "WebSocket", "Wire", "Basics"]),
+        tests(
+            "IntegrationTests",
+            ["ServerSupport", "ServiceSupport", "Client", "WebSocket", "Wire", "Basics"]),
         .executableTarget(
             name: "martlet-faults", dependencies: ["ServerSupport", "Client", "Basics"],
             path: "Tests/Faults", swiftSettings: strict),
@@ -129,6 +131,7 @@ let package = Package(
         tests("BusCoreTests", ["BusCore", "Domain", "Basics"]),
         // With a private redis-server, which has to be installed.
         tests("BusRedisTests", ["BusRedis", "ServerSupport", "Reactor", "Basics"]),
+        tests("ServerTests", ["Server"]),
         tests("DomainTests", ["Domain", "Basics"]),
         tests("BasicsTests", ["Basics"]),
         tests("HTTPTests", ["HTTP"]),
