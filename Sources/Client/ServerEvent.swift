@@ -85,7 +85,7 @@ package enum ServerEvent: Hashable, Sendable {
     package struct MembershipChange: Hashable, Sendable {
         package var chat = ""
         package var seq: Int64 = 0
-        /// `added`, `removed`, `left`, …
+        /// `memberAdded`, `memberRemoved`, …
         package var kind = ""
         package var user = ""
         package var by = ""
