@@ -56,10 +56,14 @@ package enum ForeignEvent: Sendable {
         guard let message = reader.member(root, "message", in: source),
             reader.kind(message) == .object
         else { return nil }
+        // Not the same as one that is missing: a chatId that cannot be read may name another chat.
+        var isMistyped = false
         func text(_ names: [StaticString], in node: JSONNode) -> String? {
             for name in names {
                 if let node = reader.member(node, name, in: source), !reader.isNull(node) {
-                    return reader.string(node, in: source)
+                    let text = reader.string(node, in: source)
+                    if text == nil { isMistyped = true }
+                    return text
                 }
             }
             return nil
@@ -75,7 +79,7 @@ package enum ForeignEvent: Sendable {
         let type = text(["type"], in: message) ?? "text"
         let replyTo = text(["replyToId"], in: message).flatMap { MessageID($0) }
         let device = text(["senderDeviceId"], in: message).flatMap { DeviceID($0) }
-        guard !type.isEmpty, type.utf8.count <= 64 else { return nil }
+        guard !isMistyped, !type.isEmpty, type.utf8.count <= 64 else { return nil }
         return .message(
             LogEntry(
                 chat: chat, seq: 0, id: id, author: sender,
