@@ -315,8 +315,9 @@ package final class GatewayShard {
         if let connection = connection(key) { close(connection) }
     }
 
-    /// No connection is left.
-    package var isEmpty: Bool { openConnections == 0 }
+    /// No connection is left, and nothing that the store has yet to answer: what it commits has to
+    /// be published, or the other instances would have to ask for it.
+    package var isEmpty: Bool { openConnections == 0 && pendingWork.isEmpty }
 
     var openConnections: Int { connections.count - freeSlots.count - closedSlots.count }
 

@@ -3,6 +3,7 @@ import Client
 import ServerSupport
 import ServiceSupport
 import Testing
+import WebSocket
 
 /// Instances and Postgres that die under load. What `Talk` checks holds through all of it.
 struct FleetFailureTests {
@@ -89,6 +90,46 @@ struct FleetFailureTests {
                 try fleet[0].start()
                 try talk.awaitMessages(30)
             }
+        }
+    }
+
+    @Test("P16 What is being committed at SIGTERM is told to the others before the end")
+    func drainedInCommit() async throws {
+        try await apart {
+            let fleet = try Fleet.together()
+            let chat = try fleet[0].api("alice").openDirectChat(with: "bob").id
+            let alice = try fleet.client("alice", at: 0)
+            let bob = try fleet.client("bob", at: 1)
+            try bob.join(chat)
+            try alice.send("first", to: chat)
+            try bob.expect(["first"], in: chat, from: 1)
+            let gaps = try fleet.gaps()
+
+            let session = try fleet.session()
+            try session.run("BEGIN")
+            try session.run("SELECT FROM martlet.chats WHERE id = '\(chat)' FOR UPDATE")
+            _ = try alice.begin {
+                Frames.send("in commit", to: chat, clientMessageID: "m", id: $0)
+            }
+            let other = try fleet.session()
+            try eventually("the commit waits") {
+                try other.value(
+                    """
+                    SELECT count(*) FROM pg_stat_activity
+                    WHERE datname = '\(fleet.database)' AND wait_event_type = 'Lock'
+                    """) == "1"
+            }
+            fleet[0].process.signal(15)
+            try check(try alice.close() == .draining, "closed with 4200")
+            alice.plain.close()
+            try session.run("COMMIT")
+            try bob.expect(["in commit"], in: chat, from: 2)
+            try check(try fleet[0].process.wait(withinMs: 15_000) == .code(0), "a good end")
+            try eventually("the other counts one less") {
+                try Metrics(fleet[1])["martlet_bus_instances"] == 0
+            }
+            let now = try Metrics(fleet[1])["martlet_bus_gaps_total"]
+            try check(now == gaps[1], "it had to ask the database")
         }
     }
 
