@@ -67,7 +67,8 @@ let package = Package(
         module(
             "Server",
             [
-                "Gateway", "StoreSQLite", "StorePostgres", "BusRedis", "Reactor", "HTTP", "Identity",
+                "Gateway", "StoreSQLite", "StorePostgres", "BusRedis", "Reactor", "HTTP",
+                "Identity",
                 "StoreCore", "BusCore", "Wire", "Domain", "Basics",
                 .product(name: "Logging", package: "swift-log"),
             ]),
