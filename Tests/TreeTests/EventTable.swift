@@ -15,6 +15,9 @@ struct EventTable: Decodable {
         var name: String
         var ws: String
         var when: String
+        /// The payload holds whatever a backend put there, beside the fields named here.
+        var open: Bool?
+        var isOpen: Bool { open == true }
         var payload: [Field]
     }
 

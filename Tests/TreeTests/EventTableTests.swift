@@ -42,10 +42,10 @@ struct EventTableTests {
     private static let actor = Actor(user: user, device: DeviceID(trusted: "device"))
     private static let wall = WallTime(milliseconds: 1_700_000_000_000)
 
-    private static func message(_ message: Message) -> EncodedEvent {
+    private static func message(_ message: Message, seq: Seq = 7) -> EncodedEvent {
         EventEncoder.entry(
             LogEntry(
-                chat: chat, seq: 7, id: MessageID(trusted: "message"), author: user,
+                chat: chat, seq: seq, id: MessageID(trusted: "message"), author: user,
                 device: actor.device, createdAt: wall, body: .message(message)))
     }
 
@@ -82,6 +82,8 @@ struct EventTableTests {
                         replyTo: MessageID(trusted: "other"), thread: MessageID(trusted: "third"),
                         expiresAt: wall)),
                 message(Message(encryptedContent: text, type: "text")),
+                // A backend's: in no log.
+                message(Message(encryptedContent: text, type: "text"), seq: 0),
             ]
         case .messageStored:
             return [stored("mine"), stored(nil)]
@@ -100,8 +102,20 @@ struct EventTableTests {
         case .caughtUp:
             return [EventEncoder.caughtUp([(chat, 7)]), EventEncoder.caughtUp([])]
         case .notification:
-            return [EncodedEvent(.notification, Array(#"{"id":"n","title":"t"}"#.utf8))]
+            return [
+                #"{"type":"notification","payload":{"title":"text","count":1}}"#,
+                #"{"type":"notification","title":"text"}"#,
+                #"{"type":"notification","payload":{}}"#,
+            ].compactMap(foreign)
         }
+    }
+
+    /// What followers are given of what a backend said on a user's public channel.
+    private static func foreign(_ text: String) -> EncodedEvent? {
+        var reader = JSONReader()
+        let event = ForeignEvent.decode(
+            text.utf8.span, with: &reader, chat: nil, at: wall, maximumContent: 1_000)
+        if case .notification(let encoded) = event { return encoded } else { return nil }
     }
 
     /// Payloads of an event: those of `samples`, or cut from whole frames.
@@ -134,6 +148,7 @@ struct EventTableTests {
         try #require(JSONSerialization.jsonObject(with: Data(bytes)) as? [String: Any])
     }
 
+    /// An open event is a backend's object, which may hold anything beside.
     @Test("Each event has the fields of events.json: all of them at most, the required at least")
     func serverFields() throws {
         for event in try EventTable.read().server {
@@ -141,7 +156,9 @@ struct EventTableTests {
             let all = Set(event.payload.map(\.name))
             let required = Set(event.payload.filter(\.required).map(\.name))
             #expect(!payloads.isEmpty, "\(event.name)")
-            #expect(payloads.reduce(into: Set()) { $0.formUnion($1.keys) } == all, "\(event.name)")
+            let keys = payloads.reduce(into: Set()) { $0.formUnion($1.keys) }
+            #expect(
+                event.isOpen ? keys.isSuperset(of: all) : keys == all, "\(event.name)")
             #expect(
                 payloads.reduce(into: all) { $0.formIntersection($1.keys) } == required,
                 "\(event.name)")
@@ -232,6 +249,7 @@ struct EventTableTests {
         var title: String
         var required: [String]
         var properties: [String: Property]
+        var additionalProperties: Bool?
         var anyOf: [Choice]?
     }
 
@@ -248,6 +266,10 @@ struct EventTableTests {
             #expect(Set(schema.properties.keys) == Set(payload.map(\.name)), "\(name)")
             #expect(schema.required == payload.filter(\.required).map(\.name), "\(name)")
             #expect(schema.anyOf?.flatMap(\.required) == oneOf, "\(name)")
+        }
+        for event in table.server {
+            let schema = try Tree.json("Protocol/schemas/server.\(event.name).json", as: Schema.self)
+            #expect(schema.additionalProperties == event.open, "\(event.name)")
         }
         #expect(Set(try Tree.names(in: "Protocol/schemas")) == expected)
     }
