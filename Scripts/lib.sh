@@ -1,4 +1,4 @@
-# What Scripts/serve, Scripts/test and Scripts/fuzz share. To be sourced; it sets `root`.
+# What Scripts/serve, Scripts/test, Scripts/fuzz and the Dockerfile share. To be sourced; it sets `root`.
 # shellcheck shell=bash disable=SC2034
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -57,3 +57,9 @@ need_swift() {
 
 # What the build needs besides Swift: git for SwiftPM, the C libraries that are linked.
 build_packages=(git libhiredis-dev libpq-dev libsqlite3-dev libssl-dev)
+# What a binary with Swift's own libraries inside (--static-swift-stdlib) runs on: those libraries, C++'s
+# for Swift's Foundation, and the authorities that TLS to Redis and Postgres trusts. The Dockerfile
+# installs them; Scripts/test compares them with what the binary is linked to.
+run_packages=(
+    ca-certificates libgcc-s1 libhiredis0.14 libpq5 libsqlite3-0 libssl3 libstdc++6
+)
