@@ -105,7 +105,7 @@ let package = Package(
             "TreeTests",
             [
                 "Wire", "Domain", "Basics", "WebSocket", "HTTP", "Gateway", "Server", "StoreCore",
-                "StoreSQLite", "Identity",
+                "StoreSQLite", "BusCore", "Identity",
             ]),
         tests("ClientTests", ["Client", "WebSocket", "Wire", "Domain", "Basics"]),
         .target(
