@@ -268,7 +268,8 @@ struct EventTableTests {
             #expect(schema.anyOf?.flatMap(\.required) == oneOf, "\(name)")
         }
         for event in table.server {
-            let schema = try Tree.json("Protocol/schemas/server.\(event.name).json", as: Schema.self)
+            let path = "Protocol/schemas/server.\(event.name).json"
+            let schema = try Tree.json(path, as: Schema.self)
             #expect(schema.additionalProperties == event.open, "\(event.name)")
         }
         #expect(Set(try Tree.names(in: "Protocol/schemas")) == expected)
