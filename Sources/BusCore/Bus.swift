@@ -91,8 +91,10 @@ package enum BusNews: Sendable {
     case gap
     /// How far logs went by the word of another instance.
     case heads([Digest.Head])
-    /// Somebody wrote into this chat by the database alone.
+    /// Somebody wrote into this chat, and told so by the database alone.
     case written(ChatID)
+    /// The same of a user who came into a chat.
+    case arrived(UserID)
     /// What a backend said on the public name of a channel: JSON, unread.
     case foreign(Channel, [UInt8])
 
@@ -101,7 +103,7 @@ package enum BusNews: Sendable {
         case .publications(let batch): batch.reduce(64) { $0 + $1.approximateBytes }
         case .heads(let heads): 64 + 64 * heads.count
         case .foreign(_, let payload): 128 + payload.count
-        case .following, .gap, .written: 128
+        case .following, .gap, .written, .arrived: 128
         }
     }
 
@@ -111,7 +113,7 @@ package enum BusNews: Sendable {
         switch self {
         case .publications(let batch): batch.allSatisfy(\.isEphemeral)
         case .foreign: true
-        case .following, .gap, .heads, .written: false
+        case .following, .gap, .heads, .written, .arrived: false
         }
     }
 }

@@ -49,6 +49,8 @@ package enum PlantedBug: String, CaseIterable, Sendable {
     case lostLastMessage
     /// The store decides on what it saw before it had the chat's lock. (Of the model store.)
     case lockAndDecisionInOne
+    /// An instance that is cut off from the bus tells nobody what it commits. (Of the model store.)
+    case cutOffAndSilent
     /// Who is removed stays subscribed where the removal came by another way than from this
     /// instance.
     case removalOutOfOrder

@@ -43,6 +43,7 @@ extension GatewayShard {
             }
             carryOut(effects)
         case .news(let chats): newsRead(chats, answer.result)
+        case .notices(let chats): noticesRead(chats, answer.result)
         case .locate(let channel, let entry): located(entry, on: channel, answer.result)
         case .http(let key, let work):
             answered(key, work, answer.result)
@@ -60,7 +61,7 @@ extension GatewayShard {
         case .cursor(let waiter, _, _):
             guard let waiter else { return }
             key = waiter.connection
-        case .head, .range, .news, .locate:
+        case .head, .range, .news, .notices, .locate:
             return
         }
         guard let connection = connection(key) else { return }

@@ -16,6 +16,7 @@ enum PendingWork {
     case head(ChatID)
     case range(ChatID)
     case news([ChatID])
+    case notices([ChatID])
     case locate(Channel, LogEntry)
     case http(ConnectionKey, HTTPWork)
 }

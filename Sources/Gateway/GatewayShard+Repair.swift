@@ -38,9 +38,13 @@ extension GatewayShard {
             homes.following(channel, ticket: ticket, effects: &effects)
             carryOut(effects)
         case .written(let chat):
-            var effects: [HomeDirectory.Effect] = []
-            homes.rereadHead(chat, effects: &effects)
-            carryOut(effects)
+            guard homes.isHome(of: .chat(chat)) else { return }
+            notices.chats.insert(chat)
+            readNotices()
+        case .arrived(let user):
+            guard homes.isHome(of: .user(user)) else { return }
+            notices.users.insert(user)
+            readNotices()
         case .foreign(let channel, let payload):
             receiveForeign(payload, on: channel)
         case .gap:
@@ -117,6 +121,40 @@ extension GatewayShard {
                     channel: .user(arrival.user),
                     content: .joined(arrival.chat, since: arrival.since), origin: origin))
         }
+    }
+
+    // MARK: Notices
+
+    /// Chats and users of which the database told, that are to be compared alone.
+    struct Notices {
+        var chats: Set<ChatID> = []
+        var users: Set<UserID> = []
+        var isUnderWay = false
+    }
+
+    /// One read at a time, of what was told until then.
+    private func readNotices() {
+        guard !notices.isUnderWay, !notices.chats.isEmpty || !notices.users.isEmpty else { return }
+        notices.isUnderWay = true
+        let chats = notices.chats.sorted { $0.text < $1.text }.prefix(Self.comparedPerRead)
+        let users = notices.users.sorted { $0.text < $1.text }.prefix(Self.comparedPerRead)
+        notices.chats.subtract(chats)
+        notices.users.subtract(users)
+        submit(
+            .readNews(
+                ReadNews(chats: Array(chats), users: Array(users), since: comparison.since)),
+            .notices(Array(chats)))
+    }
+
+    func noticesRead(_ chats: [ChatID], _ result: LaneAnswer.Result) {
+        notices.isUnderWay = false
+        if case .outcome(.news(let news)) = result {
+            take(news, of: chats)
+        } else {
+            // Which they were is forgotten: all is compared.
+            scheduleComparison(inMs: Self.comparisonRetryMs)
+        }
+        readNotices()
     }
 
     func scheduleComparison(inMs milliseconds: Int) {

@@ -56,6 +56,7 @@ package final class GatewayShard {
     var homes: HomeDirectory
     var watchTickets: UInt64 = 0
     var comparison = Comparison()
+    var notices = Notices()
     var locates = 0
 
     // Work that waits for an answer of the store.

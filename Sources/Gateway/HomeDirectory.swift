@@ -298,11 +298,8 @@ package struct HomeDirectory {
         effects.append(.readRange(chat, after: applied))
     }
 
-    /// The log is longer than the bus will say.
-    package func rereadHead(_ chat: ChatID, effects: inout [Effect]) {
-        // Where the head is not known yet, it is being read, or will be.
-        if homes[.chat(chat)]?.applied != nil { effects.append(.readHead(chat)) }
-    }
+    /// Whether anybody here follows it.
+    package func isHome(of channel: Channel) -> Bool { homes[channel] != nil }
 
     /// The head could not be read; `retryHead` follows after a while.
     package mutating func headFailed(_ chat: ChatID) {

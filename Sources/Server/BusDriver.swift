@@ -24,6 +24,9 @@ final class BusDriver: LoopParticipant {
     private var isEpisode = false
     private var isStopAsked = false
     private(set) var isEnding = false
+    private var wasHealthy = false
+    /// Told when what we publish begins or ceases to reach the others.
+    var onHealth: (Bool) -> Void = { _ in }
 
     init(
         bus: SharedBus, address: RedisAddress, bridge mode: BridgeMode, instance: UInt64,
@@ -170,8 +173,12 @@ final class BusDriver: LoopParticipant {
     private func report() {
         guard let link else { return }
         let state = link.state
-        status.isHealthy.store(
-            relay.isHealthy && state.isPublisherReady, ordering: .relaxed)
+        let isHealthy = relay.isHealthy && state.isPublisherReady
+        if isHealthy != wasHealthy {
+            wasHealthy = isHealthy
+            onHealth(isHealthy)
+        }
+        status.isHealthy.store(isHealthy, ordering: .relaxed)
         status.breaker.store(state.breaker.number, ordering: .relaxed)
         status.instances.store(relay.peerCount, ordering: .relaxed)
         status.followed.store(relay.followed, ordering: .relaxed)
@@ -181,12 +188,11 @@ final class BusDriver: LoopParticipant {
         status.unreadable.store(unreadable, ordering: .relaxed)
         status.reconnects.store(state.reconnects, ordering: .relaxed)
         status.failures.store(state.failures, ordering: .relaxed)
-        logEpisodes(state)
+        logEpisodes(state, works: isHealthy)
     }
 
     /// One line an episode.
-    private func logEpisodes(_ state: RedisLink.State) {
-        let works = relay.isHealthy && state.isPublisherReady
+    private func logEpisodes(_ state: RedisLink.State, works: Bool) {
         if works, isEpisode {
             isEpisode = false
             links.log.notice("Redis carries publications again")

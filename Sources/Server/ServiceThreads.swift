@@ -94,6 +94,8 @@ private struct Services {
     private var lane: LaneDriver?
     private var bus: BusDriver?
     private var closeStore: () -> Void = {}
+    /// Whether the store is to tell the other instances what it commits.
+    private var announce: (Bool) -> Void = { _ in }
 
     init(
         _ configuration: Configuration, _ instance: UInt64, _ links: ShardLinks,
@@ -121,6 +123,8 @@ private struct Services {
             let bus = try BusDriver(
                 bus: shared, address: address, bridge: configuration.bridge, instance: instance,
                 loop: loop, links: links, status: status)
+            let announce = announce
+            bus.onHealth = { announce(!$0) }
             loop.add(bus)
             self.bus = bus
         } catch {
@@ -140,10 +144,17 @@ private struct Services {
             let store = try PostgresStore.open(
                 url: url, loop: loop, random: SystemRandomNumberGenerator())
             let shards = links.mailboxes.count
-            store.onForeignEntry = { chat in
-                links.post(
-                    .bus(.written(chat)), to: Channel.chat(chat).home(of: shards))
+            store.onNotice = { notice in
+                switch notice {
+                case .chat(let chat):
+                    links.post(.bus(.written(chat)), to: Channel.chat(chat).home(of: shards))
+                case .user(let user):
+                    links.post(.bus(.arrived(user)), to: Channel.user(user).home(of: shards))
+                }
             }
+            // Until the bus says that it works; without one there is nobody else to hear.
+            store.announcesWrites = links.shared != nil
+            announce = { store.announcesWrites = $0 }
             store.onConnected = {
                 // What was written meanwhile, by services that only tell the database.
                 for shard in 0..<shards { links.post(.bus(.gap), to: shard) }

@@ -303,12 +303,17 @@ import StoreCore
 
     // MARK: Notifications
 
-    /// The payloads of the notifications that have come.
-    func takeNotifications() -> [String] {
-        var found: [String] = []
+    /// What other sessions have told, in the order of their commits.
+    func takeNotices() -> [Notice] {
+        var found: [Notice] = []
+        let own = unsafe PQbackendPID(handle)
         while let notice = unsafe PQnotifies(handle) {
-            if let extra = unsafe notice.pointee.extra {
-                unsafe found.append(String(cString: extra))
+            if unsafe notice.pointee.be_pid != own, let extra = unsafe notice.pointee.extra,
+                let channel = unsafe notice.pointee.relname,
+                let known = unsafe Notice(
+                    channel: String(cString: channel), payload: String(cString: extra))
+            {
+                found.append(known)
             }
             unsafe PQfreemem(notice)
         }

@@ -74,7 +74,7 @@ extension PostgresStore {
                     var planner = Planner(needs.state(requests, rows(replies)), run.batch)
                     run.outcomes = planner.decide(run.batch)
                     plansAge.add(planner.newEntries.count)
-                    writeAndCommit(run, planner.requests(), link)
+                    writeAndCommit(run, planner.requests(announces: announcesWrites), link)
                 }
             }
         }

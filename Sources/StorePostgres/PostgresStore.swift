@@ -76,9 +76,11 @@ package final class PostgresStore: Store, LoopParticipant {
     var plansAge = PlansAge()
     var faults = PostgresFaults()
 
-    /// A service wrote into this chat through the inbox, and committed. Notices that came while the
-    /// connection was down are lost: `onConnected` follows.
-    package var onForeignEntry: ((ChatID) -> Void)?
+    /// Another session committed what it tells of. Notices that came while the connection was down
+    /// are lost: `onConnected` follows.
+    package var onNotice: ((Notice) -> Void)?
+    /// Whether commits tell the other sessions what they wrote: while the bus does not.
+    package var announcesWrites = false
     /// A connection serves, the first one or another.
     package var onConnected: (() -> Void)?
 
@@ -244,7 +246,7 @@ package final class PostgresStore: Store, LoopParticipant {
         case .connecting(let link, let deadline): proceed(link, deadline)
         case .ready(let link):
             let isAlive = link.consume()
-            tellOfForeignEntries(link)
+            tellNotices(link)
             if !isAlive { lose(link, link.failure) }
         case .flying(let link, let flight):
             if event.isWritable { watch(link) }
@@ -261,7 +263,7 @@ package final class PostgresStore: Store, LoopParticipant {
         case .landed:
             phase = .ready(link)
             let replies = link.takeReplies()
-            tellOfForeignEntries(link)
+            tellNotices(link)
             flight.land(.replies(replies))
             // Where the next flight went out already, its own loss is noticed by itself.
             if !isAlive, case .ready(let link) = phase { lose(link, link.failure) }
@@ -270,10 +272,8 @@ package final class PostgresStore: Store, LoopParticipant {
         }
     }
 
-    private func tellOfForeignEntries(_ link: Link) {
-        for name in link.takeNotifications() {
-            if let chat = ChatID(name) { onForeignEntry?(chat) }
-        }
+    private func tellNotices(_ link: Link) {
+        for notice in link.takeNotices() { onNotice?(notice) }
     }
 
     // MARK: The connection

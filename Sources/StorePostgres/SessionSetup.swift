@@ -43,7 +43,8 @@ struct SessionSetup {
         for statement in Statement.allCases {
             guard link.prepare(statement) else { return false }
         }
-        return link.sendUnprepared("LISTEN martlet_inbox", call: "listen") && link.sync()
+        return link.sendUnprepared("LISTEN \(Notice.chatChannel)", call: "listen")
+            && link.sendUnprepared("LISTEN \(Notice.userChannel)", call: "listen") && link.sync()
     }
 
     /// nil where the connection may serve.

@@ -11,7 +11,7 @@ enum Statement: String, CaseIterable {
     case begin, createChats, lock, presences, members, stays, sends, stored, places, devices
     case watermarks, creatorMarks
     // Its second
-    case insertEntries, endStays, insertStays, setDevices, setWatermarks, setHeads, commit
+    case insertEntries, endStays, insertStays, setDevices, setWatermarks, setHeads, announce, commit
     case rollback
     // Reads
     case views, heads, locate, conversations, listMembers, clock, receipts, arrivals, entries
@@ -190,6 +190,13 @@ enum Statement: String, CaseIterable {
             FROM unnest($1::bigint[], $2::bigint[], $3::bigint[])
                 AS n (key, last_seq, member_count)
             WHERE c.key = n.key
+            """
+
+        // Told at COMMIT, to every session that listens; the same twice is told once.
+        case .announce:
+            """
+            SELECT pg_notify(n.channel, n.payload)
+            FROM unnest($1::text[], $2::text[]) AS n (channel, payload)
             """
 
         case .views:

@@ -214,7 +214,7 @@ extension LoadedState {
 /// The second flight: the rows that the plan came to, one statement a kind.
 extension Planner {
     /// Without COMMIT.
-    func requests() -> Requests {
+    func requests(announces: Bool = false) -> Requests {
         var requests = Requests()
         if !newEntries.isEmpty { requests.add(.insertEntries) { $0.addEntries(newEntries) } }
         addStays(&requests)
@@ -246,7 +246,25 @@ extension Planner {
                 $0.addNumbers(heads) { Int64($0.memberCount) }
             }
         }
+        let notices = announces ? notices : []
+        if !notices.isEmpty {
+            requests.add(.announce) {
+                $0.addTexts(notices) { $0.channel }
+                $0.addTexts(notices) { $0.payload }
+            }
+        }
         return requests
+    }
+
+    /// What others have to hear of that the plan writes.
+    private var notices: [Notice] {
+        let moved = Set(movedWatermarks.elements.map(\.chat))
+        var notices: [Notice] = []
+        for chat in state.chats {
+            if chat.isChanged || moved.contains(chat.key) { notices.append(.chat(chat.id)) }
+            for stay in chat.stays where stay.key == nil { notices.append(.user(stay.user)) }
+        }
+        return notices
     }
 
     /// Ended ones first: a user has at most one open stay in a chat.

@@ -29,7 +29,7 @@ private struct Log {
                 arrived[shard, default: 0] += batch.count
             case .tell(_, .heads(let heads)): self.heads += heads
             case .tell(let shard, .foreign(let channel, _)): foreign.append((shard, channel))
-            case .tell(_, .written): break
+            case .tell(_, .written), .tell(_, .arrived): break
             }
         }
     }

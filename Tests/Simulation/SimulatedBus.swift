@@ -24,6 +24,8 @@ final class SimulatedBus {
         var life = 0
         var isUp = false
         var subscribed: Set<Channel> = []
+        /// It was taken its subscriptions, and not told.
+        var isDeaf = false
         var lastToBroker: UInt64 = 0
         var lastToNode: UInt64 = 0
     }
@@ -33,18 +35,20 @@ final class SimulatedBus {
     private var links: [Link]
     private var hang = Hang.none
     private var isDown = false
+    private var isolatedUntil: [UInt64]
 
     init(world: World, nodes: Int, random: SeededRandom) {
         self.world = world
         self.random = random
         links = Array(repeating: Link(), count: nodes)
+        isolatedUntil = Array(repeating: 0, count: nodes)
     }
 
     // MARK: Faults
 
     /// One fault, for up to two seconds.
     func hurt() {
-        switch random.below(5) {
+        switch random.below(6) {
         case 0:
             let node = random.below(links.count)
             world.trace("the bus loses the link of node \(node)")
@@ -66,11 +70,19 @@ final class SimulatedBus {
             world.trace("the bus hangs and keeps")
             hang = .keeps(until: until)
             world.scheduler.at(until) { [unowned self] in hang = .none }
+        case 4:
+            // Alone: it cannot come back, and the others hear nothing of it.
+            let node = random.below(links.count)
+            world.trace("node \(node) is cut off from the bus")
+            isolatedUntil[node] =
+                world.scheduler.now + UInt64(random.within(500_000...25_000_000)) * 1_000
+            breakLink(node)
         default:
             // One-way: nothing reaches this node for a while, and nobody is told.
             let node = random.below(links.count)
             world.trace("node \(node) hears nothing of the bus")
             links[node].subscribed = []
+            links[node].isDeaf = true
             world.scheduler.after(microseconds: random.within(1_000_000...5_000_000)) {
                 [unowned self] in breakLink(node)
             }
@@ -88,8 +100,9 @@ final class SimulatedBus {
     func heal() {
         isDown = false
         hang = .none
-        // Who was cut off without a word is found out by the keep-alive of TCP.
-        for node in links.indices { breakLink(node) }
+        // Who was cut off without a word finds out by the keep-alive of TCP. Who is isolated stays
+        // so for a while: what they commit must not have to wait for that.
+        for node in links.indices where links[node].isDeaf { breakLink(node) }
     }
 
     private func breakLink(_ node: Int) {
@@ -106,6 +119,7 @@ final class SimulatedBus {
     private func drop(_ node: Int) {
         links[node].life += 1
         links[node].isUp = false
+        links[node].isDeaf = false
         links[node].subscribed = []
     }
 
@@ -117,7 +131,7 @@ final class SimulatedBus {
         let life = links[node].life
         world.scheduler.after(microseconds: random.within(200...60_000)) { [unowned self] in
             guard links[node].life == life else { return }
-            guard !isDown, case .none = hang else {
+            guard !isDown, world.scheduler.now >= isolatedUntil[node], case .none = hang else {
                 connect(node)
                 return
             }

@@ -353,13 +353,16 @@ final class SimulatedNode {
             switch fate {
             case .commits: result = .committed(world.store.apply(batch, decidingOn: seen))
             case .commitsSilently:
-                _ = world.store.apply(batch, decidingOn: seen)
+                announce(world.store.apply(batch, decidingOn: seen))
                 result = .unknown(failure)
             case .vanishes: result = .unknown(failure)
             case .fails:
                 result = batch.attempt > 1 ? .unknown(failure) : .notStored(failure)
             }
-            if case .committed(let outcomes) = result { world.committed(outcomes) }
+            if case .committed(let outcomes) = result {
+                world.committed(outcomes)
+                announce(outcomes)
+            }
             world.scheduler.after(microseconds: random.within(10...500)) { [unowned self] in
                 guard isUp, self.incarnation == incarnation, survives() else { return }
                 answer(lane.complete(result, now: world.now.instant))
@@ -372,6 +375,38 @@ final class SimulatedNode {
                 }
             }
         }
+    }
+
+    /// What the database tells the other nodes at COMMIT, while the bus does not.
+    private func announce(_ outcomes: [Outcome]) {
+        guard let relay, !relay.isHealthy, !configuration.planted.contains(.cutOffAndSilent)
+        else { return }
+        for outcome in outcomes {
+            switch outcome {
+            case .appended(let entry): world.notify(.written(entry.chat), from: index)
+            case .cursor(let receipt?, _, _): world.notify(.written(receipt.chat), from: index)
+            case .membership(let entries):
+                for entry in entries {
+                    world.notify(.written(entry.chat), from: index)
+                    if case .membership(let change) = entry.body, !change.endsMembership {
+                        world.notify(.arrived(change.user), from: index)
+                    }
+                }
+            default: break
+            }
+        }
+    }
+
+    /// Of another node, by the database.
+    func notified(_ news: BusNews) {
+        let channel: Channel
+        switch news {
+        case .written(let chat): channel = .chat(chat)
+        case .arrived(let user): channel = .user(user)
+        default: return
+        }
+        guard isUp else { return }
+        give(.mail(.bus(news)), to: channel.home(of: shardCount), incarnation: incarnation)
     }
 
     private func answer(_ answers: [(shard: Int, answer: LaneAnswer)]) {

@@ -1,4 +1,5 @@
 import Basics
+import BusCore
 import Domain
 import Gateway
 import Identity
@@ -306,6 +307,12 @@ package final class World {
     func busLinkDown(_ index: Int) {
         trace("node \(index) lost its link to the bus")
         nodes[index].busLinkDown()
+    }
+
+    func notify(_ news: BusNews, from index: Int) {
+        for node in nodes where node.index != index {
+            scheduler.after(microseconds: random.within(100...3_000)) { node.notified(news) }
+        }
     }
 
     func busHeard(_ index: Int, _ word: SimulatedBus.Word) { nodes[index].busHeard(word) }

@@ -61,7 +61,7 @@ import Testing
         let (h, session) = try started()
         let store = try #require(h.store as? PostgresStore)
         var heard: [ChatID] = []
-        store.onForeignEntry = { heard.append($0) }
+        store.onNotice = { if case .chat(let chat) = $0 { heard.append(chat) } }
         try session.run("BEGIN")
         _ = try insert(session, "chat_id, sender_id, encrypted_content", "'c', 'ann', 'x'")
         var answer: StoreFailure??
