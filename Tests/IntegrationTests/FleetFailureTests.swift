@@ -191,7 +191,8 @@ struct FleetFailureTests {
     func sessionsEnded() async throws {
         try await apart {
             let fleet = try Fleet.together()
-            try Talk.during(fleet) { talk in
+            // Always something under way: sessions end before, in and after a commit.
+            try Talk.during(fleet, paceMs: 1) { talk in
                 let session = try fleet.session()
                 for _ in 1...15 {
                     try session.run(
@@ -205,6 +206,54 @@ struct FleetFailureTests {
                 try talk.awaitMessages(20)
             }
             try fleet.checkNothingLeaks()
+        }
+    }
+
+    @Test("P5 A commit whose reply is lost is read again: its sender has the ack of one entry")
+    func replyLost() async throws {
+        try await apart {
+            var options = Fleet.Options()
+            let postgres = try PostgresServer()
+            options.postgres = postgres
+            let fleet = try Fleet.together(options)
+            let chat = try fleet[0].api("alice").openDirectChat(with: "bob").id
+            let alice = try fleet.client("alice", at: 0)
+            let bob = try fleet.client("bob", at: 1)
+            try bob.join(chat)
+            let session = try PostgresSession(postgres.socketURL())
+            let waiting = "FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+            var seq: Int64 = 0
+            for _ in 1...3 {
+                // A commit is on the disk then, and is answered when a standby has it, too. There is
+                // none.
+                try session.run("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+                try session.run("SELECT pg_reload_conf()")
+                var waits = false
+                while !waits {
+                    // The first ones may be quicker than the setting.
+                    seq += 1
+                    let content = "message \(seq)"
+                    let id = try alice.begin {
+                        Frames.send(content, to: chat, clientMessageID: content, id: $0)
+                    }
+                    try eventually("an ack, or none") {
+                        try alice.pumpAll()
+                        waits = try session.value("SELECT count(*) \(waiting)") == "1"
+                        return waits || !alice.events.isEmpty
+                    }
+                    if waits {
+                        try check(alice.events.isEmpty, "no ack yet: \(alice.events)")
+                        try session.run("SELECT pg_terminate_backend(pid) \(waiting)")
+                        try session.run("ALTER SYSTEM RESET synchronous_standby_names")
+                        try session.run("SELECT pg_reload_conf()")
+                    }
+                    let ack = try alice.ack(id)
+                    try check(ack.isOK && ack.seq == seq, "\(ack)")
+                    try bob.expect([content], in: chat, from: seq)
+                }
+            }
+            let log = try Fleet.history(chat, of: "bob", at: fleet[1])
+            try check(log.map(\.seq) == Array(1...seq), "\(log.map(\.seq))")
         }
     }
 }

@@ -44,20 +44,17 @@ final class Talk: Sendable {
 
     /// Refusals that mean "not stored, come again".
     private static let refusals: Set<String> = ["SERVICE_UNAVAILABLE", "DRAINING"]
-    /// Between two messages of one sender.
-    private static let paceMs = 30
-
     private let fleet: Fleet
     private let chat: String
     private let listeners: [Listener]
     private let senders: [String]
+    private let paceMs: Int
     private let deliveryMs: Int
     private let state = Mutex(State())
 
-    /// - Parameter deliveryMs: what may pass between an ack and the arrival at a listener. 5 s are
-    ///   promised; the rest is for a machine that does other things.
-    private init(_ fleet: Fleet, deliveryMs: Int) throws {
+    private init(_ fleet: Fleet, paceMs: Int, deliveryMs: Int) throws {
         self.fleet = fleet
+        self.paceMs = paceMs
         self.deliveryMs = deliveryMs
         listeners = fleet.nodes.indices.flatMap { node in
             Dialect.allCases.map { Listener(node: node, dialect: $0) }
@@ -68,12 +65,17 @@ final class Talk: Sendable {
     }
 
     /// Talks until `body` has ended, and then until all has arrived.
+    ///
+    /// - Parameters:
+    ///   - paceMs: between two messages of one sender.
+    ///   - deliveryMs: what may pass between an ack and the arrival at a listener. 5 s are promised;
+    ///     the rest is for a machine that does other things.
     @discardableResult
     static func during(
-        _ fleet: Fleet, deliveryMs: Int = 8_000,
+        _ fleet: Fleet, paceMs: Int = 30, deliveryMs: Int = 8_000,
         _ body: @escaping @Sendable (_ talk: Talk) throws -> Void
     ) throws -> Report {
-        let talk = try Talk(fleet, deliveryMs: deliveryMs)
+        let talk = try Talk(fleet, paceMs: paceMs, deliveryMs: deliveryMs)
         let left = Mutex(talk.senders.count)
         let senders: [@Sendable () throws -> Void] = talk.senders.indices.map { index in
             {
@@ -136,7 +138,7 @@ final class Talk: Sendable {
         while !state.withLock({ $0.isOver }) {
             number += 1
             try say("\(senders[node]) \(number)", as: senders[node], near: node, &client)
-            _ = try? client?.pump(timeoutMs: Self.paceMs)
+            _ = try? client?.pump(timeoutMs: paceMs)
         }
     }
 
@@ -155,7 +157,7 @@ final class Talk: Sendable {
                 if let problem = ack.problem {
                     try check(Self.refusals.contains(problem.code), "refused: \(problem)")
                     state.withLock { $0.report.refusals += 1 }
-                    _ = try connected.pump(timeoutMs: Self.paceMs)
+                    _ = try connected.pump(timeoutMs: paceMs)
                 } else {
                     try take(ack, of: content, mayBeStored: mayBeStored)
                     return
