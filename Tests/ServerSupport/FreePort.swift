@@ -1,8 +1,12 @@
 import Glibc
+import Synchronization
 
 /// A port to come back to: below those that the system gives to outgoing connections, so that none
 /// of them takes it while the server is down.
 package enum FreePort {
+    /// Given to somebody already: a server that is down for a while finds its own free again.
+    private static let given = Mutex<Set<UInt16>>([])
+
     package static func find() throws -> UInt16 {
         for _ in 0..<100 {
             let port = UInt16.random(in: 20_000..<32_000)
@@ -18,7 +22,7 @@ package enum FreePort {
                     unsafe bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
                 }
             }
-            if result == 0 { return port }
+            if result == 0, given.withLock({ $0.insert(port).inserted }) { return port }
         }
         throw SupportError("no free port was found")
     }

@@ -33,9 +33,8 @@ package final class PostgresServer: Sendable {
     /// - Parameter settings: lines of postgresql.conf.
     package init(settings: [String] = []) throws(ServiceError) {
         binaries = try Self.findBinaries()
-        port = try Self.freePort()
         // Short: a Unix socket's path has at most 107 bytes.
-        folder = "/tmp/martlet-pg-\(getpid())-\(port)"
+        folder = "/tmp/martlet-pg-\(getpid())-\(UInt32.random(in: .min ... .max))"
         guard unsafe mkdir(folder, 0o700) == 0 else { throw ServiceError("cannot make \(folder)") }
         do throws(ServiceError) {
             try Self.run(
@@ -46,6 +45,8 @@ package final class PostgresServer: Sendable {
                 --locale=C -U \(Self.user) --auth-local=trust --auth-host=scram-sha-256 \
                 --pwfile='\(folder)/password'
                 """, in: folder)
+            // Not before: initdb takes seconds, and others look for ports meanwhile.
+            port = try Self.freePort()
             let lines =
                 [
                     "listen_addresses = '127.0.0.1'", "port = \(port)",
@@ -184,9 +185,13 @@ package final class PostgresServer: Sendable {
         ? "exec setpriv --reuid=\(owner) --regid=$(id -g \(owner)) --clear-groups --inh-caps=-all --"
         : "exec"
 
+    /// Given to one of us already: it may be down for a while.
+    private static let given = Mutex<Set<UInt16>>([])
+
     private static func freePort() throws(ServiceError) -> UInt16 {
         for _ in 0..<100 {
-            let port = UInt16.random(in: 20_000..<32_000)
+            // Below those of the tests' other servers.
+            let port = UInt16.random(in: 12_000..<20_000)
             let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
             defer { close(descriptor) }
             var address = sockaddr_in()
@@ -198,7 +203,7 @@ package final class PostgresServer: Sendable {
                     unsafe bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
                 }
             }
-            if result == 0 { return port }
+            if result == 0, given.withLock({ $0.insert(port).inserted }) { return port }
         }
         throw ServiceError("no free port was found")
     }
