@@ -32,6 +32,7 @@ final class RedisProxy: Sendable {
             while true {
                 let client = accept(listener, nil, nil)
                 guard client >= 0, let proxy = self else { break }
+                _ = fcntl(client, F_SETFD, FD_CLOEXEC)
                 proxy.serve(client)
             }
         }
