@@ -142,9 +142,10 @@ final class Fleet: Sendable {
 /// are for those that compute. What it finds wrong it throws (`check`).
 func apart(_ body: @escaping @Sendable () throws -> Void) async throws {
     try await withCheckedThrowingContinuation { (done: CheckedContinuation<Void, any Error>) in
+        let work = Work(body)
         let thread = Thread {
             do {
-                try body()
+                try work.runAndForget()
                 done.resume()
             } catch {
                 done.resume(throwing: SupportError("\(error)"))

@@ -10,9 +10,10 @@ package func inParallel(_ bodies: [@Sendable () throws -> Void]) throws {
     let failure = Failure()
     for body in bodies {
         group.enter()
+        let work = Work(body)
         let thread = Thread {
             do {
-                try body()
+                try work.runAndForget()
             } catch {
                 failure.note("\(error)")
             }
@@ -23,6 +24,22 @@ package func inParallel(_ bodies: [@Sendable () throws -> Void]) throws {
     }
     group.wait()
     if let text = failure.text { throw SupportError(text) }
+}
+
+/// What a thread is to do, once. What it holds (servers that end with their last owner) is let go
+/// of when it is done: the thread itself goes some time later, and the process may end before.
+package final class Work: Sendable {
+    private let body: Mutex<(@Sendable () throws -> Void)?>
+
+    package init(_ body: @escaping @Sendable () throws -> Void) { self.body = Mutex(body) }
+
+    package func runAndForget() throws {
+        let body = self.body.withLock { body in
+            defer { body = nil }
+            return body
+        }
+        try body?()
+    }
 }
 
 /// The first thing that went wrong.
