@@ -69,7 +69,11 @@ package enum ForeignEvent: Sendable {
             return nil
         }
         let places: [StaticString] = ["chatId", "conversationId", "roomId"]
-        let named = text(places, in: root) ?? text(places, in: message)
+        let outer = text(places, in: root)
+        let inner = text(places, in: message)
+        // Two names for one chat: nobody can say which was meant.
+        guard outer == nil || inner == nil || outer == inner else { return nil }
+        let named = outer ?? inner
         guard let chat = named.map({ ChatID($0) }) ?? channel, channel == nil || chat == channel,
             let id = text(["id", "messageId"], in: message).flatMap({ MessageID($0) }),
             let sender = text(["senderId", "userId"], in: message).flatMap({ UserID($0) }),

@@ -115,6 +115,7 @@ struct ForeignTests {
             #"{"type":"new-message","message":{"id":"i","senderId":"bob"}}"#,
             #"{"type":"new-message","message":{"id":"i","senderId":"bob","content":7}}"#,
             #"{"type":"new-message","chatId":"c2","message":{"id":"i","senderId":"b","content":"x"}}"#,
+            #"{"type":"new-message","chatId":"c1","message":{"chatId":"c2","id":"i","senderId":"b","content":"x"}}"#,
             #"{"type":"notification","title":"not on a chat's channel"}"#,
             #"{"type":"disconnect"}"#, String(repeating: "[", count: 100_000),
         ])
