@@ -20,6 +20,8 @@ final class Fleet: Sendable {
         var arguments: [String] = []
         /// The flag that says where Redis is, for each instance; nil: at the Redis above.
         var redisURL: String?
+        /// The same for the first instance alone.
+        var firstRedisURL: String?
 
         init(instances: Int = 2) { self.instances = instances }
     }
@@ -42,17 +44,18 @@ final class Fleet: Sendable {
         try postgres.createDatabase(database)
         redis = try options.redis ?? RedisServer()
         var server = TestServer.Options()
-        server.arguments =
-            [
-                "--database-url", postgres.url(database),
-                "--redis-url", options.redisURL ?? redis.url,
-            ] + options.arguments
+        server.arguments = ["--database-url", postgres.url(database)] + options.arguments
+        let everybodys = options.redisURL ?? redis.url
+        let firsts = options.firstRedisURL ?? everybodys
         let started = Mutex<[Int: TestServer]>([:])
         try inParallel(
             (0..<options.instances).map { index in
                 { [server] in
                     var server = server
-                    server.arguments += ["--instance", "node-\(index)"]
+                    server.arguments += [
+                        "--instance", "node-\(index)",
+                        "--redis-url", index == 0 ? firsts : everybodys,
+                    ]
                     let node = try TestServer(server)
                     started.withLock { $0[index] = node }
                 }

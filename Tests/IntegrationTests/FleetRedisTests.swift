@@ -1,6 +1,7 @@
 import Client
 import ServerSupport
 import Testing
+import Wire
 
 /// Redis only carries: whatever becomes of it, what is sent meanwhile arrives within 5 s of its ack,
 /// in order and once (`Talk` checks that).
@@ -28,6 +29,33 @@ struct FleetRedisTests {
                 try talk.awaitMessages(50)
                 try check(try fleet.received() > received, "Redis carries")
             }
+        }
+    }
+
+    @Test("P6 What an instance commits that alone has no Redis reaches the others at once")
+    func alone() async throws {
+        try await apart {
+            var options = Fleet.Options()
+            options.firstRedisURL = "redis://127.0.0.1:\(try FreePort.find())"
+            let fleet = try Fleet(options)
+            try Fleet.awaitHealth(of: fleet[0], 200, [#""status":"degraded""#])
+            try Fleet.awaitHealth(of: fleet[1], 200, [#""status":"healthy""#])
+            let gaps = try fleet.gaps()[1]
+            let chat = try fleet[0].api("alice").openDirectChat(with: "bob").id
+            let alice = try fleet.client("alice", at: 0)
+            let bob = try fleet.client("bob", at: 1)
+            let old = try fleet.client("bob", at: 1, dialect: .ws)
+            try bob.join(chat)
+            for number in 1...20 { try alice.send("m\(number)", to: chat) }
+            let contents = (1...20).map { "m\($0)" }
+            // The others never heard of it, so nothing but its own word can tell them.
+            try bob.expect(contents, in: chat, from: 1, withinMs: 5_000)
+            try old.expect(contents, in: chat, from: 1, withinMs: 5_000)
+            // And who is brought into a chat there.
+            let group = try fleet[0].api("alice").createChat(type: "group", members: ["bob"]).id
+            try alice.send("welcome", to: group)
+            try old.expect(["welcome"], in: group, from: 1, withinMs: 5_000)
+            try check(try fleet.gaps()[1] == gaps, "nobody had to ask for everything")
         }
     }
 

@@ -304,6 +304,29 @@ import Testing
 
     // MARK: Two gateways on one database
 
+    @Test("A store that announces its writes tells other sessions of chats and users, not itself")
+    func announces() throws {
+        let database = try TestDatabase()
+        let h = try Harness(database.open(), database)
+        let store = try #require(h.store as? PostgresStore)
+        let other = try database.open()
+        defer { other.close() }
+        var own: [Notice] = []
+        var heard: [Notice] = []
+        store.onNotice = { own.append($0) }
+        other.onNotice = { heard.append($0) }
+        h.submit([h.creation("c", ["ann", "bob"]), h.message("c", "ann")])
+        store.announcesWrites = true
+        h.submit([h.message("c", "ann"), h.message("c", "bob"), h.message("none", "ann")])
+        h.submit([h.cursor("c", "bob", delivered: .seq(2))])
+        h.submit([h.change("c", .added, ["cyd"], by: "ann")])
+        store.announcesWrites = false
+        h.submit([h.message("c", "cyd")])
+        database.pump { heard.count >= 4 }
+        #expect(heard == [.chat("c"), .chat("c"), .chat("c"), .user("cyd")])
+        #expect(own.isEmpty)
+    }
+
     @Test("Two stores race in the same chats: seqs without gaps, no duplicate, members consistent")
     func race() throws {
         let database = try TestDatabase()
