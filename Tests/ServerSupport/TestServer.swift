@@ -21,6 +21,10 @@ package final class TestServer: Sendable {
         package var data: String?
         /// nil: see `MartletBinary`.
         package var binary: String?
+        /// The IPv4 address that it listens on.
+        package var host = "127.0.0.1"
+        /// Words before the binary's path: a program that becomes the server, as `ip netns exec`.
+        package var launcher: [String] = []
 
         package init(limits: [String] = [], arguments: [String] = []) {
             self.limits += limits
@@ -63,14 +67,15 @@ package final class TestServer: Sendable {
             state.starts += 1
             return state.starts
         }
+        let words =
+            options.launcher + [try options.binary ?? MartletBinary.path()]
+            + Self.arguments(options, data: data)
         let process = try ChildProcess(
-            try options.binary ?? MartletBinary.path(),
-            Self.arguments(options, data: data),
-            output: folder.file("server-\(count)"))
+            words[0], Array(words.dropFirst()), output: folder.file("server-\(count)"))
         state.withLock { $0.process = process }
         var port: UInt16?
         try eventually("the line `listening on`; it said: \(process.errors)", withinMs: 20_000) {
-            port = Self.port(in: process.output)
+            port = Self.port(in: process.output, host: options.host)
             if port == nil, let exit = process.exit {
                 throw SupportError("the server ended at its start (\(exit)): \(process.errors)")
             }
@@ -81,17 +86,17 @@ package final class TestServer: Sendable {
 
     private static func arguments(_ options: Options, data: String) -> [String] {
         var arguments = [
-            "serve", "--bind", "127.0.0.1", "--port", "\(options.port)", "--data", data,
+            "serve", "--bind", options.host, "--port", "\(options.port)", "--data", data,
             "--jwt-secret", secretText, "--shards", "\(options.shards)",
         ]
         for limit in options.limits { arguments += ["--limit", limit] }
         return arguments + options.arguments
     }
 
-    /// The port in `listening on 127.0.0.1:PORT`, once the line is whole.
-    package static func port(in output: String) -> UInt16? {
+    /// The port in `listening on HOST:PORT`, once the line is whole.
+    package static func port(in output: String, host: String = "127.0.0.1") -> UInt16? {
         for line in output.split(separator: "\n", omittingEmptySubsequences: false).dropLast() {
-            guard let range = line.range(of: "listening on 127.0.0.1:") else { continue }
+            guard let range = line.range(of: "listening on \(host):") else { continue }
             return UInt16(line[range.upperBound...].prefix { $0.isNumber })
         }
         return nil
@@ -139,7 +144,7 @@ package final class TestServer: Sendable {
 
     package var port: UInt16 { state.withLock { $0.port } }
 
-    package var url: URLParts { URLParts(host: "127.0.0.1", port: port) }
+    package var url: URLParts { URLParts(host: options.host, port: port) }
 
     /// A token that is valid for an hour, from `secondsAgo` on.
     package func token(
