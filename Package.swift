@@ -121,7 +121,8 @@ let package = Package(
             "IntegrationTests",
             ["ServerSupport", "ServiceSupport", "Client", "WebSocket", "Wire", "Basics"]),
         .executableTarget(
-            name: "martlet-faults", dependencies: ["ServerSupport", "Client", "Basics"],
+            name: "martlet-faults",
+            dependencies: ["ServerSupport", "ServiceSupport", "Client", "Basics"],
             path: "Tests/Faults", swiftSettings: strict),
         tests(
             "GatewayTests",

@@ -5,7 +5,8 @@ import Synchronization
 
 /// What the clients' threads and the killer share.
 final class Control: Sendable {
-    let server: TestServer
+    /// A client connects to any of them.
+    let servers: [TestServer]
     /// The chats' ids, by number.
     let chats: [String]
     /// Messages a second that a writer tries to send.
@@ -22,8 +23,11 @@ final class Control: Sendable {
     private let roundBegan = Atomic<UInt64>(0)
     private let collected = Mutex<[ClientRecord]>([])
 
-    init(server: TestServer, chats: [String], rate: Int) {
-        self.server = server
+    /// Several instances on services of their own: what one of them cannot do now, another one may.
+    var isFleet: Bool { servers.count > 1 }
+
+    init(servers: [TestServer], chats: [String], rate: Int) {
+        self.servers = servers
         self.chats = chats
         self.rate = rate
     }
@@ -84,6 +88,7 @@ final class Progress: Sendable {
     private let throughs: Mutex<[Int: Int64]>
     private let idle = Atomic<Bool>(true)
     private let returned = Atomic<Int>(0)
+    private let live = Atomic<Bool>(false)
 
     init(chats: [Int]) {
         throughs = Mutex(Dictionary(uniqueKeysWithValues: chats.map { ($0, 0) }))
@@ -95,6 +100,10 @@ final class Progress: Sendable {
     /// Nothing of its own is under way.
     var isIdle: Bool { idle.load(ordering: .relaxed) }
     func set(idle value: Bool) { idle.store(value, ordering: .relaxed) }
+
+    /// It is connected and has caught up.
+    var isLive: Bool { live.load(ordering: .relaxed) }
+    func set(live value: Bool) { live.store(value, ordering: .relaxed) }
 
     /// How often it has connected and caught up.
     var returns: Int { returned.load(ordering: .relaxed) }

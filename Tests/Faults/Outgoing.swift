@@ -5,6 +5,7 @@ import Basics
 ///     invented ──► under way ── ack ──► done
 ///                    │   └─ refused ──► given up (1 of 2) or waiting ──► under way
 ///                    └─ connection lost ──► given up (1 of 4) or waiting ──► under way
+///                                           (a persistent one never gives up here)
 ///
 /// Given up means that the client never asks again: then the message may be stored or not where its
 /// fate is unknown, and must not be where it was refused.
@@ -14,6 +15,7 @@ struct Outgoing {
         var chat: Int
         var id: Int64
         var invocation: Int
+        var at: Instant
     }
 
     private let writer: Int
@@ -21,6 +23,7 @@ struct Outgoing {
     /// Chats that it is no member of: now and then it sends there, and must be refused.
     private let foreignChats: [Int]
     private let rate: Int
+    private let isPersistent: Bool
     /// Sent and not answered, in order of sending.
     private var underWay: [Sent] = []
     /// To be sent again, in order.
@@ -33,12 +36,16 @@ struct Outgoing {
 
     private static let window = 16
 
-    init(writer: Int, chats: [Int], foreignChats: [Int], rate: Int) {
+    init(writer: Int, chats: [Int], foreignChats: [Int], rate: Int, isPersistent: Bool) {
         self.writer = writer
         self.chats = chats
         self.foreignChats = foreignChats
         self.rate = rate
+        self.isPersistent = isPersistent
     }
+
+    /// Since when the server owes an answer.
+    var owedSince: Instant? { underWay.first?.at }
 
     var isIdle: Bool { underWay.isEmpty && waiting.isEmpty }
 
@@ -64,8 +71,11 @@ struct Outgoing {
         return (MessageKey(writer: writer, number: number), places[Int.random(in: places.indices)])
     }
 
-    mutating func sent(_ message: MessageKey, _ chat: Int, id: Int64, invocation: Int) {
-        underWay.append(Sent(message: message, chat: chat, id: id, invocation: invocation))
+    mutating func sent(
+        _ message: MessageKey, _ chat: Int, id: Int64, invocation: Int, now: Instant
+    ) {
+        underWay.append(
+            Sent(message: message, chat: chat, id: id, invocation: invocation, at: now))
     }
 
     /// The server answered; nil where it was not asked.
@@ -82,7 +92,7 @@ struct Outgoing {
     /// The connection is gone. Returns how many messages have an unknown fate.
     mutating func lost() -> Int {
         let count = underWay.count
-        let again = underWay.filter { _ in Int.random(in: 0..<4) != 0 }
+        let again = underWay.filter { _ in isPersistent || Int.random(in: 0..<4) != 0 }
         waiting = again.map { ($0.message, $0.chat) } + waiting
         underWay = []
         return count

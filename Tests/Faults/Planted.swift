@@ -31,12 +31,33 @@ enum Planted: String, CaseIterable {
     /// write what it said it wrote.
     case rollback
 
-    static let records = allCases.filter { $0 != .rollback }
+    // Of a fleet alone.
+    /// An entry that came a minute later than it did, while only Redis was hurt.
+    case lateDelivery
+    /// An entry that went to somebody who was no member.
+    case foreignDelivery
+    /// An instance that has another log.
+    case forkedLog
+    /// Postgres: for some seconds it says that it committed what it rolled back.
+    case lyingPostgres
+
+    static let records = allCases.filter { !$0.isOfRun && !$0.isOfFleet }
+    static let fleetRecords = allCases.filter { !$0.isOfRun }
+
+    /// Told while it runs, and not by the records after it.
+    var isOfRun: Bool { self == .rollback || self == .lyingPostgres }
+
+    var isOfFleet: Bool {
+        switch self {
+        case .lateDelivery, .foreignDelivery, .forkedLog, .lyingPostgres: true
+        default: false
+        }
+    }
 
     /// The check that must find it, by the beginning of its name; others may as well.
     var finder: String {
         switch self {
-        case .falseAck, .wrongSeq, .rollback: "P1 every acked message"
+        case .falseAck, .wrongSeq, .rollback, .lyingPostgres: "P1 every acked message"
         case .falseRefusal: "P5 "
         case .forgottenSend: "Nothing is in the log"
         case .swappedSends: "P3 one connection's"
@@ -46,6 +67,9 @@ enum Planted: String, CaseIterable {
         case .doubled: "P4 no message"
         case .secondAck: "P4 a resent message"
         case .noise: "No client heard"
+        case .lateDelivery: "P6 "
+        case .foreignDelivery: "P14 "
+        case .forkedLog: "P1 Postgres and"
         }
     }
 
@@ -92,7 +116,13 @@ enum Planted: String, CaseIterable {
             guard !evidence.clients.isEmpty else { return false }
             evidence.clients[0].complaints.append("planted")
             return true
-        case .rollback: return false
+        case .lateDelivery: return delayDelivery(&evidence)
+        case .foreignDelivery: return misdeliver(&evidence)
+        case .forkedLog:
+            guard evidence.fleet?.copies[0].logs[0]?.isEmpty == false else { return false }
+            evidence.fleet?.copies[0].logs[0]?.removeLast()
+            return true
+        case .rollback, .lyingPostgres: return false
         }
     }
 
@@ -171,6 +201,40 @@ enum Planted: String, CaseIterable {
             change(&deliveries)
             evidence.clients[client].deliveries[0] = deliveries
             return true
+        }
+        return false
+    }
+
+    private func delayDelivery(_ evidence: inout Evidence) -> Bool {
+        guard let fleet = evidence.fleet, let checks = FleetChecks(evidence) else { return false }
+        for delay in checks.delays
+        where !delay.isMissed && fleet.rounds[delay.round].fault.victim == .redis {
+            // Early enough in its round that what comes next is no excuse.
+            let next = fleet.rounds[(delay.round + 1)...].first { $0.fault.victim != .redis }
+            guard delay.committedAt + 7_000_000 < next?.begunAt ?? Int64.max,
+                let client = evidence.clients.firstIndex(where: { $0.name == delay.client }),
+                let index = evidence.clients[client].deliveries[delay.chat]?.firstIndex(where: {
+                    $0.seq == delay.seq
+                })
+            else { continue }
+            evidence.clients[client].arrivals[delay.chat]?[index].at += 60_000_000
+            return true
+        }
+        return false
+    }
+
+    private func misdeliver(_ evidence: inout Evidence) -> Bool {
+        for client in evidence.clients.indices {
+            for (chat, log) in evidence.logs {
+                guard
+                    let stays = evidence.stays(of: evidence.clients[client].name, in: chat),
+                    let entry = log.first(where: { entry in
+                        !stays.contains { $0.contains(entry.seq) }
+                    })
+                else { continue }
+                evidence.clients[client].deliveries[chat]?.insert(entry, at: 0)
+                return true
+            }
         }
         return false
     }

@@ -8,8 +8,30 @@ struct ClientRecord: Sendable {
     var invocations: [Invocation] = []
     /// By chat: what came as an event, in order of arrival, over all connections.
     var deliveries: [Int: [Delivery]] = [:]
+    /// By chat, one for each delivery: when it came.
+    var arrivals: [Int: [Arrival]] = [:]
+    var connections: [ConnectionRecord] = []
+    /// Whether it only listens, to chats that it is a member of all the time.
+    var isListener = false
     /// What no server should have said.
     var complaints: [String] = []
+}
+
+/// Times are of the wall clock, in microseconds: those of Postgres are compared with them.
+struct Arrival: Sendable {
+    var at: Int64
+    /// The client's connections, counted from 1.
+    var connection: Int
+}
+
+/// One connection of a client, from its making to its loss.
+struct ConnectionRecord: Sendable {
+    /// The number of the instance.
+    var server: Int
+    var openedAt: Int64
+    /// When the replay of what it had missed was over, and it was live.
+    var caughtUpAt: Int64?
+    var lostAt: Int64?
 }
 
 /// One sending of one message on one connection.
@@ -63,12 +85,45 @@ struct Delivery: Hashable, Sendable {
     var seq: Int64
     /// nil for what is no message of ours.
     var message: MessageKey?
+    /// Where it is no message but a change of the members.
+    var change: Change?
     var id: String
+
+    struct Change: Hashable, Sendable {
+        var user: String
+        /// Whether it ends the membership.
+        var isEnd: Bool
+    }
 
     init(_ message: ServerEvent.Message) {
         seq = message.seq
         self.message = MessageKey(content: message.content)
         id = message.id
+    }
+
+    init(_ change: ServerEvent.MembershipChange) {
+        seq = change.seq
+        self.change = Change(user: change.user, isEnd: change.kind != "memberAdded")
+        id = "\(change.kind) \(change.user)"
+    }
+
+    /// A row of the store's own table.
+    init(seq: Int64, id: String, kind: String, subject: String?, content: String?) {
+        self.seq = seq
+        if let subject {
+            change = Change(user: subject, isEnd: kind != "memberAdded")
+            self.id = "\(kind) \(subject)"
+        } else {
+            message = content.flatMap { MessageKey(content: $0) }
+            self.id = id
+        }
+    }
+
+    init(_ entry: ChatAPI.Entry) {
+        switch entry {
+        case .message(let message): self.init(message)
+        case .changed(let change): self.init(change)
+        }
     }
 }
 

@@ -46,7 +46,7 @@ final class Run {
                 try server.api(members[0])
                     .createChat(type: "group", members: Array(members.dropFirst())).id)
         }
-        control = Control(server: server, chats: chats, rate: settings.rate)
+        control = Control(servers: [server], chats: chats, rate: settings.rate)
     }
 
     private static func writers(of chat: Int) -> [Int] {
