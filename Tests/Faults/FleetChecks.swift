@@ -80,7 +80,10 @@ struct FleetChecks {
         delays = Self.delays(evidence, fleet)
     }
 
-    func all() -> [Verdict] { [sameEverywhere(), ownStaysOnly(), inTime()] }
+    func all() -> [Verdict] {
+        let hurtsRedis = fleet.rounds.contains { $0.fault.victim == .redis }
+        return [sameEverywhere(), ownStaysOnly()] + (hurtsRedis ? [inTime()] : [])
+    }
 
     private func sameEverywhere() -> Verdict {
         var verdict = Verdict("P1 Postgres and every instance have the same logs")
@@ -196,7 +199,10 @@ struct FleetChecks {
                 continue
             }
             let all = rounds.map { fleet.rounds[$0] }
-            let late = delays.filter { rounds.contains($0.round) }.map(\.milliseconds).sorted()
+            // By when they came: what a later fault held up is its doing.
+            let late = delays.filter { delay in
+                all.contains { $0.contains(delay.arrivedAt) }
+            }.map(\.milliseconds).sorted()
             let columns: [(String, Int)] = [
                 ("\(all.count)", 5), ("\(all.map(\.stored).reduce(0, +))", 7),
                 ("\(all.map(\.unknown).reduce(0, +))", 8),
@@ -223,7 +229,7 @@ struct FleetChecks {
     }
 
     /// How long clients that lost their connection then took until they were live again.
-    private func recoveries(in rounds: [Round]) -> [Int] {
+    func recoveries(in rounds: [Round]) -> [Int] {
         evidence.clients.flatMap { client in
             client.connections.indices.compactMap { index -> Int? in
                 guard let lostAt = client.connections[index].lostAt,

@@ -81,7 +81,9 @@ final class FleetRun {
         let crew = Crew(control, clients)
         try eventually("all clients have caught up") { progress.allSatisfy(\.isLive) }
         if settings.planted == .lyingPostgres { try lie() } else { try hurtAgainAndAgain() }
+        let begun = MonotonicClock.now()
         let logs = try settle()
+        say("settled in \(MonotonicClock.now().milliseconds(since: begun)) ms")
         control.end()
         try crew.wait()
         let evidence = Evidence(
@@ -89,8 +91,8 @@ final class FleetRun {
             fleet: FleetEvidence(
                 visitors: Set(Self.visitors), commits: try commits(), rounds: rounds,
                 copies: try copies()))
-        for line in FleetChecks(evidence)?.table(withoutNamespace: fleet.withoutNamespace) ?? [] {
-            say(line)
+        if !rounds.isEmpty, let checks = FleetChecks(evidence) {
+            for line in checks.table(withoutNamespace: fleet.withoutNamespace) { say(line) }
         }
         let verdicts = [healing, nemesis.drains].filter { $0.looked > 0 } + [visits.finish(logs)]
         return Run.Outcome(evidence: evidence, verdicts: verdicts)
@@ -185,7 +187,6 @@ final class FleetRun {
 
     /// The store says of some seconds that it committed what it threw away.
     private func lie() throws {
-        rounds.append(Round(fault: .commitCuts, begunAt: wallMicroseconds(), endedAt: Int64.max))
         for isLying in [true, false] {
             for proxy in fleet.postgresProxies {
                 var behaviour = ChaosProxy.Behaviour()
