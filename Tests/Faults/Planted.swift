@@ -226,7 +226,7 @@ enum Planted: String, CaseIterable {
     private func misdeliver(_ evidence: inout Evidence) -> Bool {
         for client in evidence.clients.indices {
             for (chat, log) in evidence.logs {
-                guard
+                guard evidence.clients[client].deliveries[chat] != nil,
                     let stays = evidence.stays(of: evidence.clients[client].name, in: chat),
                     let entry = log.first(where: { entry in
                         !stays.contains { $0.contains(entry.seq) }
