@@ -1,5 +1,6 @@
 import Basics
 import Domain
+import StoreCore
 
 /// What the tables say of the chats that a batch touches, and what the batch makes of it. A value
 /// without a database behind it.
@@ -59,13 +60,6 @@ struct LoadedState {
     struct Named: Hashable {
         var chat: Int64
         var id: MessageID
-    }
-
-    /// `publicRead` is what others are shown.
-    struct Watermarks: Equatable {
-        var delivered: Seq = 0
-        var read: Seq = 0
-        var publicRead: Seq = 0
     }
 
     struct DeviceMarks: Equatable {

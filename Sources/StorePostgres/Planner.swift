@@ -307,31 +307,18 @@ struct Planner {
         return after
     }
 
-    /// The receipt says what moved: for the public, or, of a private read, for the user's devices.
     private mutating func raiseUser(
         _ advance: AdvanceCursor, _ chat: Int, _ delivered: Seq, _ read: Seq
     ) -> Receipt? {
         let key = LoadedState.User(chat: state.chats[chat].key, user: advance.user)
-        let before = state.watermarks[key] ?? LoadedState.Watermarks()
+        let before = state.watermarks[key] ?? Watermarks()
         var after = before
-        after.delivered = max(before.delivered, delivered)
-        after.read = max(before.read, read)
-        if !advance.isReadPrivate { after.publicRead = max(before.publicRead, read) }
+        let receipt = after.raise(
+            for: advance, delivered: delivered, read: read, isRepeated: isRepeated)
         if after != before {
             state.watermarks[key] = after
             movedWatermarks.insert(key)
         }
-        /// In a repeated submission a mark that stands where it was asked to be may have been moved
-        /// by the earlier one, whose receipt nobody has had: it is given, perhaps again.
-        func moved(_ from: Seq, _ to: Seq) -> Bool {
-            to > from || (isRepeated && to == from && to > 0)
-        }
-        let shown = advance.isReadPrivate ? before.read : before.publicRead
-        let receipt = Receipt(
-            chat: advance.chat, user: advance.user,
-            deliveredSeq: moved(before.delivered, delivered) ? delivered : nil,
-            readSeq: moved(shown, read) ? read : nil,
-            isReadPrivate: advance.isReadPrivate && moved(shown, read), at: advance.at)
-        return receipt.deliveredSeq == nil && receipt.readSeq == nil ? nil : receipt
+        return receipt
     }
 }

@@ -1,5 +1,6 @@
 import Basics
 import Domain
+import StoreCore
 
 /// The reads of a batch, in two flights: what each user may see of each chat, and how far the logs
 /// go; then, where entries are asked for, the entries of the ranges that came out. Statements serve
@@ -406,31 +407,5 @@ struct EntryReader {
     mutating func next(ordinal: Int64, chat: ChatID) -> LogEntry? {
         self.ordinal = ordinal
         return next(chat: chat)
-    }
-}
-
-/// What is left of the bounds of one read. The first entry is given even if it is too large.
-struct ReadBudget {
-    private var entries: Int
-    private var bytes: Int
-    private var isUntouched = true
-
-    init(entries: Int, bytes: Int) {
-        self.entries = max(1, entries)
-        self.bytes = bytes
-    }
-
-    mutating func takes(_ entry: LogEntry) -> Bool {
-        let size = entry.approximateBytes
-        guard isUntouched || (entries > 0 && bytes >= size) else {
-            // What comes after it is not given either.
-            entries = 0
-            return false
-        }
-        isUntouched = false
-        entries -= 1
-        // A first entry larger than all leaves nothing.
-        bytes = max(0, bytes) >= size ? bytes - size : 0
-        return true
     }
 }

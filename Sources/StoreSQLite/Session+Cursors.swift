@@ -1,4 +1,5 @@
 import Domain
+import StoreCore
 
 /// How far devices, and users over all of them, have received and read.
 struct CursorStatements {
@@ -27,13 +28,6 @@ struct CursorStatements {
             ON CONFLICT DO UPDATE SET delivered = ?3, read = ?4, public_read = ?5
             """)
     }
-}
-
-/// A user's watermarks in a chat over all devices. `publicRead` is what others are shown.
-struct Watermarks: Equatable {
-    var delivered: Seq = 0
-    var read: Seq = 0
-    var publicRead: Seq = 0
 }
 
 extension Session {
@@ -104,7 +98,6 @@ extension Session {
         return after
     }
 
-    /// The receipt says what moved: for the public, or, of a private read, for the user's devices.
     private func raiseUser(
         _ advance: AdvanceCursor, _ chat: Int64, _ delivered: Seq, _ read: Seq,
         _ submission: Submission
@@ -112,9 +105,8 @@ extension Session {
         let setUser = statements.cursors.setUser
         let before = try watermarks(chat, advance.user)
         var after = before
-        after.delivered = max(before.delivered, delivered)
-        after.read = max(before.read, read)
-        if !advance.isReadPrivate { after.publicRead = max(before.publicRead, read) }
+        let receipt = after.raise(
+            for: advance, delivered: delivered, read: read, isRepeated: submission.isRepeated)
         if after != before {
             setUser.bind(1, chat)
             setUser.bind(2, advance.user.text)
@@ -123,18 +115,7 @@ extension Session {
             setUser.bind(5, after.publicRead)
             try setUser.run()
         }
-        /// In a repeated submission a mark that stands where it was asked to be may have been moved
-        /// by the earlier one, whose receipt nobody has had: it is given, perhaps again.
-        func moved(_ from: Seq, _ to: Seq) -> Bool {
-            to > from || (submission.isRepeated && to == from && to > 0)
-        }
-        let shown = advance.isReadPrivate ? before.read : before.publicRead
-        let receipt = Receipt(
-            chat: advance.chat, user: advance.user,
-            deliveredSeq: moved(before.delivered, delivered) ? delivered : nil,
-            readSeq: moved(shown, read) ? read : nil,
-            isReadPrivate: advance.isReadPrivate && moved(shown, read), at: advance.at)
-        return receipt.deliveredSeq == nil && receipt.readSeq == nil ? nil : receipt
+        return receipt
     }
 
     func watermarks(_ chat: Int64, _ user: UserID) throws(SQLError) -> Watermarks {

@@ -1,5 +1,6 @@
 import Basics
 import Domain
+import StoreCore
 
 /// What users may see of chats.
 struct ReadStatements {
@@ -59,32 +60,6 @@ struct View {
     var access: OpenedChat.Access { isPresent ? .member : .former(lastVisible: end) }
 
     func shows(_ seq: Seq) -> Bool { periods.contains { $0.contains(seq) } }
-}
-
-/// What is left of the bounds of one read. The first entry is given even if it is too large.
-struct ReadBudget {
-    var entries: Int
-    var bytes: Int
-    private var isUntouched = true
-
-    init(entries: Int, bytes: Int) {
-        self.entries = max(1, entries)
-        self.bytes = bytes
-    }
-
-    mutating func takes(_ entry: LogEntry) -> Bool {
-        let size = entry.approximateBytes
-        guard isUntouched || (entries > 0 && bytes >= size) else {
-            // What comes after it is not given either.
-            entries = 0
-            return false
-        }
-        isUntouched = false
-        entries -= 1
-        // A first entry larger than all leaves nothing.
-        bytes = max(0, bytes) >= size ? bytes - size : 0
-        return true
-    }
 }
 
 extension Session {

@@ -126,7 +126,7 @@ import Testing
     @Test("Marks that do not move are not written")
     func marks() {
         var state = state()
-        state.watermarks[LoadedState.User(chat: 7, user: "bob")] = LoadedState.Watermarks(
+        state.watermarks[LoadedState.User(chat: 7, user: "bob")] = Watermarks(
             delivered: 2, read: 2, publicRead: 2)
         state.devices[LoadedState.Device(chat: 7, user: "bob", device: "phone")] =
             LoadedState.DeviceMarks(delivered: 2, read: 2)
