@@ -30,6 +30,8 @@ final class FaultClient {
     private var absent: Set<Int> = []
     /// What the resume under way is for; nil where none is.
     private var asked: Set<Int>?
+    /// A resume was sent, and its `caughtUp` has not come.
+    private var isCatchingUp = false
     private var asksAt = Instant.start
     /// The instance said that it cannot go on now.
     private var isToLeave = false
@@ -126,7 +128,9 @@ final class FaultClient {
         outgoing?.connected(now: MonotonicClock.now())
         while !control.isOver {
             if maySend { try sendDue(client) }
-            if !absent.isEmpty, asked == nil, MonotonicClock.now() >= asksAt {
+            // Not while a replay runs: what it brings is not in the cursor yet, and an entry that
+            // ends a stay may be followed by the one that begins the next.
+            if !absent.isEmpty, !isCatchingUp, MonotonicClock.now() >= asksAt {
                 try resume(chats.filter { absent.contains($0) }, client)
             }
             if control.isFleet {
@@ -150,6 +154,7 @@ final class FaultClient {
 
     private func resume(_ chats: [Int], _ client: PlainClient) throws(ClientError) {
         asked = Set(chats)
+        isCatchingUp = true
         asksAt = MonotonicClock.now().advanced(byMilliseconds: Self.askAgainMs)
         try client.send(
             text: Frames.resume(
@@ -205,9 +210,11 @@ final class FaultClient {
             let delivery = Delivery(change)
             deliver(delivery, in: chat)
             if delivery.change == Delivery.Change(user: user, isEnd: true) { absent.insert(chat) }
+            if delivery.change == Delivery.Change(user: user, isEnd: false) { absent.remove(chat) }
         case .ack(.number(Self.resumeID), let ack): resumed(ack)
         case .ack(.number(let id), let ack): answered(id, ack)
         case .caughtUp:
+            isCatchingUp = false
             if let last = record.connections.indices.last,
                 record.connections[last].caughtUpAt == nil
             {
@@ -230,6 +237,7 @@ final class FaultClient {
         let asked = asked ?? []
         self.asked = nil
         if !ack.isOK {
+            isCatchingUp = false
             if control.isFleet, Self.passing.contains(ack.problem?.code ?? "") {
                 isToLeave = true
             } else {
