@@ -5,14 +5,17 @@ import ServerSupport
 import ServiceSupport
 import Synchronization
 
-/// One run of a fleet: 12 writers, 4 listeners and 2 visitors in 8 chats, and a nemesis.
+/// One run of a fleet: 12 writers, 4 listeners and 2 visitors in 10 chats, and a nemesis.
 final class FleetRun {
     private static let writers = 12
     private static let listeners = 4
     private static let visitors = ["v00", "v01"]
     /// Chats whose members change.
     private static let visitedChats = 4
-    private static let chatCount = 8
+    private static let chatCount = 10
+    /// The others have one writer each: what an instance keeps to itself, nobody else's next entry
+    /// gives away.
+    private static let busyChats = 8
     private static let owner = "owner"
     /// An instance of a fleet whose Redis was away may wait 30 s before it tries again.
     private static let healsWithinMs = 45_000
@@ -61,7 +64,8 @@ final class FleetRun {
     }
 
     private static func writers(of chat: Int) -> [Int] {
-        (0..<4).map { (chat * 2 + $0) % writers }
+        chat < busyChats
+            ? (0..<4).map { (chat * 2 + $0) % writers } : [(chat - busyChats) * 6]
     }
 
     private static func members(of chat: Int) -> [String] {

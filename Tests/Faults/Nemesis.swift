@@ -95,12 +95,18 @@ struct Nemesis {
             sleep(3_000)
             try session.run("ROLLBACK")
             return "3000 ms"
-        case .redisPartition: return try partition(.redis, forMs: milliseconds)
+        case .redisPartition: return try partition(.redis, forMs: longer(milliseconds))
         case .postgresPartition: return try partition(.postgres, forMs: milliseconds)
         case .redisDelay, .redisCrumbs, .redisBlackHole, .redisCuts, .postgresDelay,
             .postgresCrumbs, .postgresBlackHole, .postgresCuts, .commitCuts:
             return disturb(fault, instance, forMs: milliseconds)
         }
+    }
+
+    /// Of an instance that alone has lost Redis: half of the time longer than the 10 s after which
+    /// the others no longer ask after it.
+    private mutating func longer(_ milliseconds: Int) -> Int {
+        random.next(below: 2) == 0 ? milliseconds : 12_000 + milliseconds
     }
 
     private func sleep(_ milliseconds: Int) { usleep(useconds_t(milliseconds) * 1_000) }
@@ -146,6 +152,8 @@ struct Nemesis {
         var proxies = fault.victim == .redis ? fleet.redisProxies : fleet.postgresProxies
         let isOne = random.next(below: 2) == 0
         if isOne { proxies = [proxies[instance]] }
+        let milliseconds =
+            isOne && fault == .redisBlackHole ? longer(milliseconds) : milliseconds
         var behaviour = ChaosProxy.Behaviour()
         switch fault {
         case .redisDelay, .postgresDelay:
