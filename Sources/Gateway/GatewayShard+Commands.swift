@@ -17,7 +17,8 @@ enum PendingWork {
     case range(ChatID)
     case news([ChatID])
     case notices([ChatID])
-    case locate(Channel, LogEntry)
+    /// Rare and large: in place it would more than double what all others take in the table.
+    indirect case locate(Channel, LogEntry)
     case http(ConnectionKey, HTTPWork)
 }
 
