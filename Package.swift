@@ -114,7 +114,8 @@ let package = Package(
             path: "Tests/ServerSupport", swiftSettings: strict),
         // Real services for tests, started by the tests themselves.
         .target(
-            name: "ServiceSupport", dependencies: ["CPostgres"], path: "Tests/ServiceSupport",
+            name: "ServiceSupport", dependencies: ["ServerSupport", "CPostgres"],
+            path: "Tests/ServiceSupport",
             swiftSettings: strict),
         // Tests of the real binary: `swift build --product martlet` comes first.
         tests(

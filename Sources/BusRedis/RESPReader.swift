@@ -28,6 +28,7 @@ enum RESPReply: Hashable, Sendable {
 
     init() {
         guard let reader = unsafe martlet_redis_reader_create() else {
+            // As an allocation of Swift's own ends: nothing a peer says comes here.
             fatalError("no memory for a reader")
         }
         unsafe self.reader = reader

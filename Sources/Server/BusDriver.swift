@@ -158,14 +158,17 @@ final class BusDriver: LoopParticipant {
         case .publishDigest(let digest):
             link?.publish(channel: ChannelNames.digest, payload: digest.encoded())
         case .subscribe(let channels):
-            // The public name first: our own is confirmed behind it.
-            link?.subscribe(channels.flatMap { bridge.names(of: $0) + [ChannelNames.name(of: $0)] })
+            link?.subscribe(channels.flatMap(names))
         case .unsubscribe(let channels):
-            link?.unsubscribe(
-                channels.flatMap { bridge.names(of: $0) + [ChannelNames.name(of: $0)] })
+            link?.unsubscribe(channels.flatMap(names))
         case .tell(let shard, let news):
             links.post(.bus(news), to: shard)
         }
+    }
+
+    /// What a channel is called on Redis. The public name first: our own is confirmed behind it.
+    private func names(of channel: Channel) -> [[UInt8]] {
+        bridge.names(of: channel) + [ChannelNames.name(of: channel)]
     }
 
     // MARK: Health

@@ -97,6 +97,25 @@ struct RepairTests {
         #expect(alice.contents() == ["inserted"])
     }
 
+    @Test("Who came into a chat by the word of the database alone follows it; others read nothing")
+    func arrived() {
+        let node = node()
+        let alice = node.client("alice", dialect: .ws)
+        // The first comparison says what time it is.
+        node.tell(.gap)
+        node.advance(220)
+        let before = reads(node).count
+        node.group("c2", ["bob", "alice"])
+        node.append("c2", by: "bob", "first")
+        node.tell(.arrived(UserID(trusted: "nobody here")))
+        node.tell(.written(ChatID(trusted: "nobody's")))
+        #expect(reads(node).count == before)
+        node.tell(.arrived(UserID(trusted: "alice")))
+        node.advance(220)
+        #expect(alice.contents() == ["first"])
+        #expect(reads(node).count == before + 1, "one read, of that user alone")
+    }
+
     @Test("Without any word, everything is compared every 30 s")
     func antiEntropy() {
         let node = node()

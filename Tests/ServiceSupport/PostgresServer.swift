@@ -1,6 +1,7 @@
 import CPostgres
 import Foundation
 import Glibc
+import ServerSupport
 import Synchronization
 
 /// Why a service cannot be used: one line for whoever reads a test's failure.
@@ -185,27 +186,12 @@ package final class PostgresServer: Sendable {
         ? "exec setpriv --reuid=\(owner) --regid=$(id -g \(owner)) --clear-groups --inh-caps=-all --"
         : "exec"
 
-    /// Given to one of us already: it may be down for a while.
-    private static let given = Mutex<Set<UInt16>>([])
-
     private static func freePort() throws(ServiceError) -> UInt16 {
-        for _ in 0..<100 {
-            // Below those of the tests' other servers.
-            let port = UInt16.random(in: 12_000..<20_000)
-            let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-            defer { close(descriptor) }
-            var address = sockaddr_in()
-            address.sin_family = sa_family_t(AF_INET)
-            address.sin_port = port.bigEndian
-            address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-            let result = unsafe withUnsafePointer(to: &address) { pointer in
-                unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                    unsafe bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-                }
-            }
-            if result == 0, given.withLock({ $0.insert(port).inserted }) { return port }
+        do {
+            return try FreePort.find()
+        } catch {
+            throw ServiceError("\(error)")
         }
-        throw ServiceError("no free port was found")
     }
 
     private static func run(_ script: String, in folder: String) throws(ServiceError) {
