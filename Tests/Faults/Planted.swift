@@ -95,11 +95,9 @@ enum Planted: String, CaseIterable {
             }
         case .forgottenSend: return forgetSend(&evidence)
         case .swappedSends: return swapSends(&evidence)
-        case .lostDelivery: return changeDeliveries(&evidence) { $0.remove(at: $0.count / 2) }
-        case .repeatedDelivery:
-            return changeDeliveries(&evidence) { $0.append($0[$0.count / 2]) }
-        case .changedContent:
-            return changeDeliveries(&evidence) { $0[$0.count / 2].message = nil }
+        case .lostDelivery: return changeDeliveries(&evidence) { $0.remove(at: $1) }
+        case .repeatedDelivery: return changeDeliveries(&evidence) { $0.append($0[$1]) }
+        case .changedContent: return changeDeliveries(&evidence) { $0[$1].message = nil }
         case .gap:
             guard evidence.logs[0]?.count ?? 0 > 2 else { return false }
             evidence.logs[0]?.remove(at: 1)
@@ -191,14 +189,19 @@ enum Planted: String, CaseIterable {
         return false
     }
 
-    /// Of a client that only listens, whose every entry must have come as an event.
+    /// Changes the deliveries at a message of another: the log also has entries that are none, whose
+    /// content a lie about a message would leave as it is. Of a client that only listens, whose every
+    /// entry must have come as an event.
     private func changeDeliveries(
-        _ evidence: inout Evidence, by change: (inout [Delivery]) -> Void
+        _ evidence: inout Evidence, by change: (inout [Delivery], _ index: Int) -> Void
     ) -> Bool {
         for client in evidence.clients.indices where evidence.clients[client].invocations.isEmpty {
-            guard var deliveries = evidence.clients[client].deliveries[0], deliveries.count > 2
+            guard var deliveries = evidence.clients[client].deliveries[0],
+                let index = deliveries.indices.dropFirst().dropLast().first(where: {
+                    deliveries[$0].message != nil
+                })
             else { continue }
-            change(&deliveries)
+            change(&deliveries, index)
             evidence.clients[client].deliveries[0] = deliveries
             return true
         }
