@@ -103,9 +103,9 @@ enum Planted: String, CaseIterable {
             evidence.logs[0]?.remove(at: 1)
             return true
         case .doubled:
-            guard var entry = evidence.logs[0]?.first, let count = evidence.logs[0]?.count else {
-                return false
-            }
+            guard var entry = evidence.logs[0]?.first(where: { $0.message != nil }),
+                let count = evidence.logs[0]?.count
+            else { return false }
             entry.seq = Int64(count) + 1
             evidence.logs[0]?.append(entry)
             return true
