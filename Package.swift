@@ -86,6 +86,17 @@ let package = Package(
             dependencies: ["StorePostgres", "StoreCore", "Reactor", "Domain", "Basics"],
             path: "LoadTests/StoreBench", swiftSettings: strict),
 
+        // Instructions and allocations of each stage of the data path; see Scripts/micro.
+        .target(name: "CAllocations", path: "LoadTests/CAllocations"),
+        .executableTarget(
+            name: "martlet-micro",
+            dependencies: [
+                "TestSupport", "CAllocations", "Gateway", "Identity", "HTTP", "WebSocket", "Wire",
+                "StoreCore", "BusCore", "Domain", "Basics",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            path: "LoadTests/Micro", swiftSettings: strict),
+
         // Tests. TestSupport holds what several of them share: the model store, the simulation.
         .target(
             name: "TestSupport", dependencies: ["StoreCore", "Domain", "Basics"],
