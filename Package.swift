@@ -95,7 +95,7 @@ let package = Package(
                 "StoreCore", "BusCore", "Domain", "Basics",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
-            path: "LoadTests/Micro", swiftSettings: strict),
+            path: "LoadTests/Micro", exclude: ["baseline.json"], swiftSettings: strict),
 
         // Tests. TestSupport holds what several of them share: the model store, the simulation.
         .target(

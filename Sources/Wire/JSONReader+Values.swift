@@ -132,6 +132,7 @@ extension JSONReader {
         guard let count = utf8Count(node), count <= maximumUTF8Count,
             let text = string(node, in: source)
         else { return nil }
+        if let range = plainRange(node), JSONScanner.isPrintableASCII(source, range) { return text }
         var previous: UInt8 = 0
         for byte in text.utf8 {
             // C1, U+0080 to U+009F, is C2 80 to C2 9F.

@@ -138,6 +138,29 @@ enum JSONScanner {
         return (word | quotes | backslashes | controls) & 0x8080_8080_8080_8080
     }
 
+    /// Whether the bytes of `range` are all from 0x20 to 0x7E. The fast twin of looking at each.
+    static func isPrintableASCII(_ source: borrowing Span<UInt8>, _ range: Range<Int>) -> Bool {
+        precondition(range.lowerBound >= 0 && range.upperBound <= source.count)
+        let words = unsafe source.bytes
+        var position = range.lowerBound
+        // A borrow may mark bytes above the first true one as well: any mark is a no all the same,
+        // for there is one only where one is true.
+        var marks: UInt64 = 0
+        while position &+ 8 <= range.upperBound {
+            let word = unsafe words.unsafeLoadUnaligned(
+                fromByteOffset: position, as: UInt64.self)
+            let deletes = (word ^ 0x7F7F_7F7F_7F7F_7F7F) &- 0x0101_0101_0101_0101
+            marks |= word | deletes | (word &- 0x2020_2020_2020_2020)
+            position &+= 8
+        }
+        guard marks & 0x8080_8080_8080_8080 == 0 else { return false }
+        while position < range.upperBound {
+            guard (0x20..<0x7F).contains(source[position]) else { return false }
+            position &+= 1
+        }
+        return true
+    }
+
     /// Decodes the escape whose backslash is at `position`. A lone surrogate is refused: it has no
     /// UTF-8 form, and replacing it would change what a client signed or encrypted.
     static func escape(

@@ -236,6 +236,22 @@ struct OpaqueIdentifierTests {
         ])
     func taken(text: String) { #expect(isTaken(text)) }
 
+    @Test("Ids that differ in one byte are two, whichever it is")
+    func oneByte() {
+        for count in 1...25 {
+            let text = String(repeating: "a", count: count)
+            #expect(ChatID(trusted: text) == ChatID(trusted: String(text.reversed())))
+            #expect(ChatID(trusted: text) != ChatID(trusted: text + "a"))
+            for place in 0..<count {
+                var other = Array(text.utf8)
+                other[place] = UInt8(ascii: "b")
+                #expect(
+                    ChatID(trusted: text)
+                        != ChatID(trusted: String(decoding: other, as: UTF8.self)))
+            }
+        }
+    }
+
     @Test("Ids are the same where their bytes are: a composed letter is not the decomposed one")
     func equality() {
         let composed = ChatID("caf\u{E9}")

@@ -397,4 +397,24 @@ struct JSONReaderValueTests {
         let document = try Document(source)
         #expect((document.identifier(document.root) != nil) == isAccepted)
     }
+
+    @Test("A control character is found wherever it stands, and what looks like one is none")
+    func controlsAnywhere() throws {
+        for count in 1...25 {
+            for place in 0..<count {
+                for (scalar, isAccepted) in [
+                    ("\u{7F}", false), ("\u{80}", false), ("\u{9F}", false), ("\u{7E}", true),
+                    (" ", true), ("\u{A0}", true), ("\u{FF}", true), ("用", true),
+                ] as [(Unicode.Scalar, Bool)] {
+                    var text = String(repeating: "~", count: place)
+                    text.unicodeScalars.append(scalar)
+                    text += String(repeating: "a", count: count - place - 1)
+                    let document = try Document("\"" + text + "\"")
+                    #expect(
+                        document.identifier(document.root) == (isAccepted ? text : nil),
+                        "U+\(String(scalar.value, radix: 16)) at \(place) of \(count)")
+                }
+            }
+        }
+    }
 }
