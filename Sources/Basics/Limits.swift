@@ -44,6 +44,7 @@ package struct Limits: Sendable, Equatable {
     package var badInputsPer60Seconds = 10
     package var ciphertextBytes = 256_000
     package var chatsPerResume = 1_000
+    package var topicsPerConnection = 100
     package var membersPerChat = 10_000
     package var membersPerRequest = 500
     package var typingMembers = 200
@@ -181,7 +182,8 @@ package struct Limits: Sendable, Equatable {
             e(
                 "joins", \.joinsPerSecond, "joins and resumes a second a user", 1...1_000_000,
                 off: true,
-                "Each reads the store; a resume counts once, its chats have their own bound."),
+                "Each reads the store, or is told to Redis (topics). A list counts once: its length has its own bound."
+            ),
             e(
                 "cursors", \.cursorsPerSecond, "movements a second a user", 1...1_000_000,
                 off: true,
@@ -205,6 +207,9 @@ package struct Limits: Sendable, Equatable {
             e(
                 "chatsPerResume", \.chatsPerResume, "chats", 1...8_000,
                 "One resume is one read of the store."),
+            e(
+                "topics", \.topicsPerConnection, "topics a connection", 1...10_000,
+                "Any name will do, and each is a channel that the instance asks Redis for."),
             e(
                 "members", \.membersPerChat, "members a chat", 2...1_000_000,
                 "A group, not a broadcast channel."),

@@ -58,7 +58,7 @@ package enum Counter: Int, CaseIterable, Sendable {
         switch self {
         case .activeConnections: "Open WebSocket connections"
         case .authenticatedConnections: "Open connections that have said who they are"
-        case .subscriptions: "Chats joined, summed over connections"
+        case .subscriptions: "Chats, topics and users followed, summed over connections"
         case .outboxBytes: "Bytes waiting for slow readers"
         case .connectionsAccepted: "TCP connections accepted"
         case .connectionsClosed: "TCP connections closed"
@@ -81,7 +81,7 @@ package enum Counter: Int, CaseIterable, Sendable {
         case .entriesHeldBack: "Log entries that waited for a predecessor"
         case .entriesRepaired: "Log entries fetched from the store to fill a hole"
         case .replayedEntries: "Log entries replayed to resuming clients"
-        case .foreignEvents: "Messages and notifications of backends on public channels"
+        case .foreignEvents: "Messages, notifications and updates of backends on public channels"
         case .foreignUnreadable: "What was said on public channels in no known form, and dropped"
         case .busGaps: "Gaps of the bus, after each of which a shard compares with the store"
         case .ticks: "Turns of the event loop"

@@ -33,7 +33,7 @@ package struct Publication: Sendable {
         case joined(ChatID, since: Seq)
     }
 
-    /// The chat's id, or a bench room's name.
+    /// The chat's, the user's, or a bench room's.
     package var channel: Channel
     package var content: Content
     package var origin: Origin
@@ -61,11 +61,13 @@ package struct Publication: Sendable {
     }
 }
 
-/// What can be followed. Bench rooms live beside chats, never among them.
+/// What can be followed. Bench rooms live beside chats, never among them, and so do topics.
 package enum Channel: Hashable, Sendable {
     case chat(ChatID)
     /// What concerns a user in any chat.
     case user(UserID)
+    /// What backends say of a job; in no log, and nothing of it is stored.
+    case topic(TopicName)
     case room(String)
 
     /// Which of `shards` shards of an instance is the channel's home.
@@ -75,6 +77,7 @@ package enum Channel: Hashable, Sendable {
             switch self {
             case .chat(let chat): chat.text
             case .user(let user): user.text
+            case .topic(let topic): topic.text
             case .room(let room): room
             }
         return Int(stableHash(name) % UInt64(shards))

@@ -365,6 +365,7 @@ extension Channel {
         switch self {
         case .chat(let chat): "c" + chat.text
         case .user(let user): "u" + user.text
+        case .topic(let topic): "t" + topic.text
         case .room(let room): "r" + room
         }
     }

@@ -1,7 +1,7 @@
 import Domain
 
 /// What channels are called between instances: `martlet:c:` and a chat's id, `martlet:u:` and a
-/// user's, `martlet:r:` and a bench room's name. An id is everything behind its prefix, whatever
+/// user's, `martlet:t:` and a topic, `martlet:r:` and a bench room's name. An id is everything behind its prefix, whatever
 /// bytes it has, so the two ways are each other's inverse. Each name is one key of Redis Cluster,
 /// fit for sharded channels too.
 package enum ChannelNames {
@@ -17,6 +17,7 @@ package enum ChannelNames {
         switch channel {
         case .chat(let chat): name("c", chat.text)
         case .user(let user): name("u", user.text)
+        case .topic(let topic): name("t", topic.text)
         case .room(let room): name("r", room)
         }
     }
@@ -41,6 +42,7 @@ package enum ChannelNames {
         return switch name[start - 2] {
         case UInt8(ascii: "c"): ChatID(text).map { .chat($0) }
         case UInt8(ascii: "u"): UserID(text).map { .user($0) }
+        case UInt8(ascii: "t"): TopicName(text).map { .topic($0) }
         case UInt8(ascii: "r"): .room(text)
         default: nil
         }

@@ -98,6 +98,21 @@ package enum Frames {
         }
     }
 
+    package static func subscribe(_ topics: [String], id: Int64? = nil) -> [UInt8] {
+        frame("topic.subscribe", id) { list(topics, in: &$0) }
+    }
+
+    package static func unsubscribe(_ topics: [String], id: Int64? = nil) -> [UInt8] {
+        frame("topic.unsubscribe", id) { list(topics, in: &$0) }
+    }
+
+    private static func list(_ topics: [String], in json: inout JSONWriter) {
+        json.key("topics")
+        json.beginArray()
+        for topic in topics { json.string(topic) }
+        json.endArray()
+    }
+
     private static func frame(
         _ type: StaticString, _ id: Int64?, _ payload: (inout JSONWriter) -> Void
     ) -> [UInt8] {

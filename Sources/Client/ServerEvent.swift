@@ -184,9 +184,9 @@ package struct ServerEventReader: ~Copyable {
                 chats[key] = json.integer(value, in: text)
             }
             return .caughtUp(chats)
-        case .notification:
+        case .notification, .topicEvent:
             // Of a backend; the terminal shows chats.
-            return .other(type: "notification")
+            return .other(type: name.rawValue)
         }
     }
 

@@ -13,6 +13,9 @@ package enum Command: Sendable {
     case read(ChatID, LogPosition, isPrivate: Bool)
     case type(ChatID, isTyping: Bool)
     case resume([ReadLogs.From])
+    /// All of them or none; each is named once.
+    case subscribe([TopicName])
+    case unsubscribe([TopicName])
 }
 
 package struct SendMessage: Sendable {

@@ -61,6 +61,14 @@ package struct CommandError: Error, Hashable, Sendable {
         .serviceUnavailable, "the store cannot write now and nothing was stored; retry later",
         retryAfterMs: 1_000)
 
+    package static func tooManyTopics(_ limit: Int) -> CommandError {
+        CommandError(
+            .rateLimited,
+            "a connection has at most \(limit) topics and nothing was changed; "
+                + "unsubscribe from others first",
+            retryAfterMs: 1_000)
+    }
+
     package init(_ refusal: Refusal) {
         switch refusal {
         case .notFound:

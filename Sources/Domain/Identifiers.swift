@@ -77,6 +77,27 @@ package struct MessageID: Hashable, Sendable {
     package func hash(into hasher: inout Hasher) { OpaqueIdentifier.hash(text, into: &hasher) }
 }
 
+/// What backends publish on and clients subscribe to: `job:` and an id by the rule of
+/// `OpaqueIdentifier`. Other kinds do not exist yet. It is also the channel's public name on Redis.
+package struct TopicName: Hashable, Sendable {
+    private static let prefix = "job:"
+
+    package let text: String
+    /// nil where `text` does not begin with `job:`, or what follows breaks the rule.
+    package init?(_ text: String) {
+        let id = text.utf8.dropFirst(Self.prefix.utf8.count)
+        guard text.utf8.starts(with: Self.prefix.utf8),
+            OpaqueIdentifier.isValid(String(Substring(id)))
+        else { return nil }
+        self.text = text
+    }
+
+    package static func == (a: Self, b: Self) -> Bool {
+        OpaqueIdentifier.areEqual(a.text, b.text)
+    }
+    package func hash(into hasher: inout Hasher) { OpaqueIdentifier.hash(text, into: &hasher) }
+}
+
 extension OpaqueIdentifier {
     /// Byte for byte. `String` calls the two spellings of "é" equal; the stores do not, and one
     /// user must not be taken for another (P13).

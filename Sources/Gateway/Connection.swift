@@ -108,6 +108,8 @@ final class Session {
     var typing = TypingState()
     /// Joins, leaves and resumes, one at a time; the first is running.
     var jobs: [CatchUp] = []
+    /// Subscriptions to topics and their ends, one at a time; the first is running.
+    var topicRequests: [TopicRequest] = []
     /// nil before the first frame that could not be read: most connections never send one.
     private var badInputs: BadInputs?
 

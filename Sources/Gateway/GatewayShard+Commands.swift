@@ -39,6 +39,10 @@ extension GatewayShard {
                 disconnect(connection, .authExpected)
                 return
             }
+            if error.code == .rateLimited, let session = connection.session {
+                limit(connection, session, frame, error)
+                return
+            }
             refuse(connection, error, frame)
             if frame.isUnreadable { countBadInput(connection) }
             return
@@ -84,6 +88,9 @@ extension GatewayShard {
                     kind: .resume(frame.id),
                     chats: chats.map { CatchUp.Chat(id: $0.chat, since: $0.after) }),
                 frame, connection, session)
+        case .subscribe(let topics), .unsubscribe(let topics):
+            guard takeJoins(1, frame, connection, session) else { return }
+            enqueue(TopicRequest(frame, topics), connection, session)
         }
     }
 
@@ -354,13 +361,18 @@ extension GatewayShard {
     func limit(
         _ connection: Connection, _ session: Session, _ frame: DecodedFrame, retryAfterMs: Int
     ) {
-        counters[.rateLimited] += 1
-        refuse(
-            connection,
+        limit(
+            connection, session, frame,
             CommandError(
                 .rateLimited, "too many of these; nothing was queued, retry later",
-                retryAfterMs: retryAfterMs),
-            frame)
+                retryAfterMs: retryAfterMs))
+    }
+
+    func limit(
+        _ connection: Connection, _ session: Session, _ frame: DecodedFrame, _ error: CommandError
+    ) {
+        counters[.rateLimited] += 1
+        refuse(connection, error, frame)
         if session.user.strikes.add(
             limit: limits.strikesPer60Seconds, windowMs: 60_000, now: now.instant)
         {

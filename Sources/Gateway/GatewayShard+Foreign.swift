@@ -3,7 +3,8 @@ import BusCore
 import Domain
 import Wire
 
-/// What backends say on the public channels `chat:{id}` and `user:{id}`, at the channel's home.
+/// What backends say on the public channels `chat:{id}`, `user:{id}` and `job:{id}`, at the channel's
+/// home.
 ///
 /// A message whose id is in the log already (a service that inserted the row itself, and announces
 /// it) says only how far the log goes: followers have it from the log, with its seq. Any other goes
@@ -13,11 +14,16 @@ extension GatewayShard {
     static let maximumLocates = 1_024
 
     func receiveForeign(_ payload: [UInt8], on channel: Channel) {
-        let chat: ChatID?
-        if case .chat(let id) = channel { chat = id } else { chat = nil }
+        let place: ForeignEvent.Place
+        switch channel {
+        case .chat(let chat): place = .chat(chat)
+        case .user: place = .user
+        case .topic(let topic): place = .topic(topic)
+        case .room: return
+        }
         guard
             let event = ForeignEvent.decode(
-                payload.span, with: &json, chat: chat, at: now.wall,
+                payload.span, with: &json, on: place, at: now.wall,
                 maximumContent: limits.ciphertextBytes)
         else {
             counters[.foreignUnreadable] += 1
@@ -28,7 +34,7 @@ extension GatewayShard {
             return
         case .message(let entry):
             locate(entry, on: channel)
-        case .notification(let encoded):
+        case .notification(let encoded), .topicEvent(let encoded):
             deliverForeign(.event(encoded), on: channel)
         case .disconnect:
             deliverForeign(.disconnect, on: channel)

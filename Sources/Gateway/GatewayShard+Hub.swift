@@ -141,7 +141,9 @@ extension GatewayShard {
         topic.applied = max(topic.applied, head)
         let waiting = topic.waitingForHome
         topic.waitingForHome = []
-        for key in waiting { topicIsFollowed(key) }
+        for key in waiting {
+            if case .topic = channel { subscriptionHolds(key) } else { topicIsFollowed(key) }
+        }
     }
 
     /// Lets go of a topic that nobody needs any more.

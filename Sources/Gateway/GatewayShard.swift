@@ -14,7 +14,7 @@ import Wire
 ///     beginTick ─ accept / receive(bytes) / peerEnded / receive(mail) ─ endTick ─ flush ─ takeOutput
 ///
 /// Made and used on one thread. Files in reading order: this one (state and tick), +HTTP,
-/// Endpoints, +WebSocket, +Commands, +Answers, +CatchUp, +Hub, +Repair.
+/// Endpoints, +WebSocket, +Commands, +Answers, +CatchUp, +Topics, +Hub, +Repair, +Foreign.
 package final class GatewayShard {
     package let index: Int
     let shardCount: Int
@@ -351,6 +351,7 @@ package final class GatewayShard {
             publishTyping(chat, session, isTyping: false, connection)
         }
         abandonJobs(of: session)
+        abandonTopics(of: session)
         session.user.connections.removeAll { $0 == connection.key }
         session.user.lastUsed = now.instant
         counters[.authenticatedConnections] -= 1

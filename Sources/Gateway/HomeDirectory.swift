@@ -165,7 +165,7 @@ package struct HomeDirectory {
             switch channel {
             case .chat(let chat): if home.applied != nil || home.isReading { chats.append(chat) }
             case .user(let user): users.append(user)
-            case .room: break
+            case .topic, .room: break
             }
         }
         chats.sort { $0.text < $1.text }

@@ -2,7 +2,8 @@ import BusCore
 import Domain
 import Wire
 
-/// The public channels `chat:{id}` and `user:{id}`, on which backends in any language speak JSON.
+/// The public channels `chat:{id}`, `user:{id}` and `job:{id}`, on which backends in any language
+/// speak JSON.
 /// What comes is handed to the channel's home as it is, which reads and checks it.
 struct Bridge {
     /// A message of the largest ciphertext with everything around it; more is no message.
@@ -19,6 +20,7 @@ struct Bridge {
         return switch channel {
         case .chat(let chat): [Self.chatPrefix + Array(chat.text.utf8)]
         case .user(let user): [Self.userPrefix + Array(user.text.utf8)]
+        case .topic(let topic): [Array(topic.text.utf8)]
         case .room: []
         }
     }
@@ -34,7 +36,8 @@ struct Bridge {
         {
             return UserID(text).map { .user($0) }
         }
-        return nil
+        return String(validating: name, as: UTF8.self).flatMap { TopicName($0) }
+            .map { .topic($0) }
     }
 
     /// What the public is to hear of a publication of ours: messages alone, where that was asked for.

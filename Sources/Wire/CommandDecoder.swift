@@ -101,7 +101,8 @@ package enum CommandDecoder {
     /// The most frequent first.
     private static let spellings: [(StaticString, CommandName)] = {
         let order: [CommandName] = [
-            .send, .acknowledge, .read, .type, .join, .leave, .resume, .authenticate,
+            .send, .acknowledge, .read, .type, .join, .leave, .resume, .authenticate, .subscribe,
+            .unsubscribe,
         ]
         return order.flatMap { name in name.spellings.map { ($0, name) } }
     }()
@@ -143,6 +144,13 @@ package enum CommandDecoder {
                 return .success(.resume(try resume(fields, reader, source, limits)))
             case .authenticate:
                 return .success(try authenticate(fields, reader, source))
+            case .subscribe:
+                if let since = first(["since"], fields, reader, source), !reader.isNull(since) {
+                    throw invalid("since: this server keeps nothing of a topic; leave it out")
+                }
+                return .success(.subscribe(try topics(fields, reader, source, limits)))
+            case .unsubscribe:
+                return .success(.unsubscribe(try topics(fields, reader, source, limits)))
             }
         } catch {
             return .failure(error)
@@ -251,6 +259,34 @@ package enum CommandDecoder {
         }
         let device = try optionalIdentifier(["deviceId"], fields, reader, source)
         return .authenticate(token: token, device: device.map(DeviceID.init(trusted:)))
+    }
+
+    /// Each once, in the order in which they are named first.
+    private static func topics(
+        _ fields: Fields, _ reader: borrowing JSONReader, _ source: borrowing Span<UInt8>,
+        _ limits: Limits
+    ) throws(CommandError) -> [TopicName] {
+        guard let list = first(["topics"], fields, reader, source), reader.kind(list) == .array,
+            reader.count(list) > 0
+        else {
+            throw invalid("topics is missing: a list of one or more, such as [\"job:42\"]")
+        }
+        guard reader.count(list) <= limits.topicsPerConnection else {
+            throw .tooManyTopics(limits.topicsPerConnection)
+        }
+        var topics: [TopicName] = []
+        topics.reserveCapacity(reader.count(list))
+        var known: Set<TopicName> = []
+        var elements = reader.elements(list)
+        while let node = reader.next(&elements) {
+            guard let text = reader.string(node, in: source), let topic = TopicName(text) else {
+                throw invalid(
+                    "a topic is \"job:\" and an id of 1 to 128 bytes without control characters; "
+                        + "there are no others, and nothing was changed")
+            }
+            if known.insert(topic).inserted { topics.append(topic) }
+        }
+        return topics
     }
 
     // MARK: Fields

@@ -1,4 +1,5 @@
-/// How the names of events are spelled on a connection. The payloads are the same.
+/// How the names of events are spelled on a connection. The payloads are the same, but for
+/// `topic.event`: the clients of ws know its inner event only.
 package enum Dialect: UInt8, CaseIterable, Sendable {
     /// Canonical names (`message.new`); chosen by the subprotocol `martlet.v1`.
     case v1
@@ -23,6 +24,7 @@ package enum EventName: String, CaseIterable, Sendable {
     case chatChanged = "chat.changed"
     case caughtUp
     case notification
+    case topicEvent = "topic.event"
 
     /// The name in the ws dialect: upper case with underscores, or the one that its clients know.
     package var ws: StaticString {
@@ -38,6 +40,8 @@ package enum EventName: String, CaseIterable, Sendable {
         case .chatChanged: "CHAT_CHANGED"
         case .caughtUp: "CAUGHT_UP"
         case .notification: "NOTIFICATION"
+        // The type of the event itself, of which there is one.
+        case .topicEvent: "JOB_UPDATE"
         }
     }
 
@@ -55,6 +59,7 @@ package enum EventName: String, CaseIterable, Sendable {
         case .chatChanged: "chat.changed"
         case .caughtUp: "caughtUp"
         case .notification: "notification"
+        case .topicEvent: "topic.event"
         }
     }
 
@@ -77,6 +82,8 @@ package enum CommandName: String, CaseIterable, Sendable {
     case read = "read.set"
     case type = "typing"
     case resume = "resume"
+    case subscribe = "topic.subscribe"
+    case unsubscribe = "topic.unsubscribe"
 
     package var spellings: [StaticString] {
         switch self {
@@ -88,6 +95,9 @@ package enum CommandName: String, CaseIterable, Sendable {
         case .read: ["read.set", "READ", "READ_SET", "mark_as_read", "read"]
         case .type: ["typing", "TYPING"]
         case .resume: ["resume", "RESUME", "sync", "SYNC"]
+        case .subscribe: ["topic.subscribe", "SUBSCRIBE", "TOPIC_SUBSCRIBE", "subscribe"]
+        case .unsubscribe:
+            ["topic.unsubscribe", "UNSUBSCRIBE", "TOPIC_UNSUBSCRIBE", "unsubscribe"]
         }
     }
 }

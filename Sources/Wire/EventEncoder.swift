@@ -5,17 +5,28 @@ import Domain
 /// receive it on any shard.
 package struct EncodedEvent: Sendable {
     package let name: EventName
+    /// In the ws dialect the payload's last field is the whole payload; it begins here. 0: no
+    /// difference. (In the padding before `payload`: an event is no larger for it.)
+    private let innerStart: UInt32
     /// A JSON object.
     package let payload: [UInt8]
 
-    package init(_ name: EventName, _ payload: [UInt8]) {
+    /// - Parameter innerStart: where the object begins that the ws dialect is given alone. Nothing
+    ///   but the payload's closing brace follows that object.
+    package init(_ name: EventName, _ payload: [UInt8], innerStart: UInt32 = 0) {
         self.name = name
         self.payload = payload
+        self.innerStart = innerStart
     }
 
     /// Bytes of the text that `append` appends.
     package func textCount(in dialect: Dialect) -> Int {
-        Self.overhead + name.name(in: dialect).utf8CodeUnitCount + payload.count
+        Self.overhead + name.name(in: dialect).utf8CodeUnitCount + payloadRange(in: dialect).count
+    }
+
+    private func payloadRange(in dialect: Dialect) -> Range<Int> {
+        guard innerStart > 0, dialect == .ws else { return 0..<payload.count }
+        return Int(innerStart)..<payload.count - 1
     }
 
     /// Appends `{"type":…,"payload":…}`.
@@ -23,7 +34,7 @@ package struct EncodedEvent: Sendable {
         text.append(contentsOf: Self.head)
         unsafe text.append(contentsOf: name.name(in: dialect).buffer)
         text.append(contentsOf: Self.middle)
-        text.append(contentsOf: payload)
+        text.append(contentsOf: payload[payloadRange(in: dialect)])
         text.append(UInt8(ascii: "}"))
     }
 
@@ -128,6 +139,24 @@ package enum EventEncoder {
             json.key("isTyping")
             json.bool(typing.isTyping)
         }
+    }
+
+    // MARK: Events of a topic
+
+    /// - Parameter payload: a JSON object, handed on byte for byte.
+    package static func topicEvent(_ topic: TopicName, _ payload: [UInt8]) -> EncodedEvent {
+        var json = JSONWriter(capacity: payload.count + topic.text.utf8.count + 64)
+        json.beginObject()
+        json.key("topic")
+        json.string(topic.text)
+        json.key("type")
+        json.string(literal: EventName.topicEvent.ws)
+        json.key("payload")
+        // Some 900 at most: a name of 132 bytes, each of them escaped.
+        let start = UInt32(json.bytes.count)
+        json.raw(payload)
+        json.endObject()
+        return EncodedEvent(.topicEvent, json.bytes, innerStart: start)
     }
 
     // MARK: Events of a session

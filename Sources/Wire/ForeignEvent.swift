@@ -5,6 +5,7 @@ import Domain
 ///
 ///     chat:{id}  {"type":"new-message","chatId":…,"message":{"id","senderId","encryptedContent",…}}
 ///     user:{id}  {"type":"new-message",…} | {"type":"notification",…} | {"type":"disconnect"}
+///     job:{id}   {"type":"JOB_UPDATE","payload":{…}}
 ///
 /// Unsequenced: a `seq` in it says nothing. Whatever is not of this form is nothing at all.
 package enum ForeignEvent: Sendable {
@@ -12,18 +13,27 @@ package enum ForeignEvent: Sendable {
     case message(LogEntry)
     /// The object that followers are to have as it is.
     case notification(EncodedEvent)
+    /// The object that the topic's subscribers are to have as it is.
+    case topicEvent(EncodedEvent)
     /// The user's connections are to end.
     case disconnect
     /// Said by an instance of ours: everyone has it already.
     case own
 
+    /// The public channel that it was said on: each has its own types.
+    package enum Place: Sendable {
+        case chat(ChatID)
+        case user
+        case topic(TopicName)
+    }
+
     /// Names that the field uses for the object of a notification.
     private static let wrappers: [StaticString] = ["payload", "notification"]
 
-    /// - Parameter chat: the channel's, where it is one of a chat; then no other may be named.
+    /// - Parameter place: where it is a chat's, no other chat may be named.
     /// - Returns: nil where it is none of the above, or misses what it needs.
     package static func decode(
-        _ source: borrowing Span<UInt8>, with reader: inout JSONReader, chat: ChatID?,
+        _ source: borrowing Span<UInt8>, with reader: inout JSONReader, on place: Place,
         at time: WallTime, maximumContent: Int
     ) -> ForeignEvent? {
         let root: JSONNode
@@ -40,6 +50,12 @@ package enum ForeignEvent: Sendable {
         {
             return .own
         }
+        let chat: ChatID?
+        switch place {
+        case .topic(let topic): return update(of: topic, root, type, reader, source)
+        case .chat(let id): chat = id
+        case .user: chat = nil
+        }
         if reader.stringEquals(type, "new-message", in: source) {
             return message(root, reader, source, chat, time, maximumContent)
         }
@@ -47,6 +63,18 @@ package enum ForeignEvent: Sendable {
         if reader.stringEquals(type, "disconnect", in: source) { return .disconnect }
         guard reader.stringEquals(type, "notification", in: source) else { return nil }
         return notification(root, type, reader, source)
+    }
+
+    private static func update(
+        of topic: TopicName, _ root: JSONNode, _ type: JSONNode, _ reader: borrowing JSONReader,
+        _ source: borrowing Span<UInt8>
+    ) -> ForeignEvent? {
+        guard reader.stringEquals(type, EventName.topicEvent.ws, in: source),
+            let payload = reader.member(root, "payload", in: source),
+            reader.kind(payload) == .object
+        else { return nil }
+        return .topicEvent(
+            EventEncoder.topicEvent(topic, copy(reader.rawRange(payload), source)))
     }
 
     private static func message(

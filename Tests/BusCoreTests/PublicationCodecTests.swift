@@ -296,7 +296,10 @@ struct ChannelNameTests {
             Channel.chat(ChatID(trusted: "conv-123")), .chat(ChatID(trusted: "a:{b}:c")),
             .chat(ChatID(trusted: "martlet:digest")), .user(UserID(trusted: "é")),
             .user(UserID(trusted: "e\u{301}")), .room("lobby"), .room("\u{0}\n"), .room(":"),
-        ])
+        ]
+            + ["job:42", "job:\u{301}", "job:martlet:t:"].compactMap { TopicName($0) }.map {
+                .topic($0)
+            })
     func inverse(channel: Channel) {
         #expect(ChannelNames.channel(named: ChannelNames.name(of: channel)) == channel)
     }
@@ -306,13 +309,16 @@ struct ChannelNameTests {
         #expect(ChannelNames.name(of: .chat(Samples.chat)) == Array("martlet:c:conv-123".utf8))
         #expect(ChannelNames.name(of: .user(Samples.user)) == Array("martlet:u:ann".utf8))
         #expect(ChannelNames.name(of: .room("r")) == Array("martlet:r:r".utf8))
+        let topic = TopicName("job:42").map { ChannelNames.name(of: .topic($0)) }
+        #expect(topic == Array("martlet:t:job:42".utf8))
     }
 
     @Test(
         "Other names are no channels",
         arguments: [
             "", "martlet", "martlet:", "martlet:c", "martlet:c:", "martlet:d:x", "martlet:cx:",
-            "martlet:digest", "Martlet:c:x", "martlet:c:\n",
+            "martlet:digest", "Martlet:c:x", "martlet:c:\n", "martlet:t:42", "martlet:t:job:",
+            "martlet:t:job:\n", "martlet:t:job:" + String(repeating: "x", count: 129),
             "martlet:c:" + String(repeating: "x", count: 129),
         ])
     func others(name: String) {

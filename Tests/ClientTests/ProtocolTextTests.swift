@@ -63,6 +63,20 @@ struct ProtocolTextTests {
         } else {
             Issue.record("chat.leave")
         }
+        if case (.subscribe, .integer(2)?, .subscribe(let topics)?) = decode(
+            Frames.subscribe(["job:1", "job:\"2"], id: 2))
+        {
+            #expect(topics.map(\.text) == ["job:1", "job:\"2"])
+        } else {
+            Issue.record("topic.subscribe")
+        }
+        if case (.unsubscribe, nil, .unsubscribe(let topics)?) = decode(
+            Frames.unsubscribe(["job:1"]))
+        {
+            #expect(topics.map(\.text) == ["job:1"])
+        } else {
+            Issue.record("topic.unsubscribe")
+        }
         if case (.authenticate, nil, .authenticate(token: "t", let device)?) = decode(
             Frames.authenticate(token: "t", device: "d"))
         {

@@ -113,9 +113,10 @@ struct HomeDirectoryTests {
         #expect(log.heads == 1 && log.watching.last?.head == 8)
     }
 
-    @Test("What concerns a user or a room has no head to read")
-    func unsequenced() {
-        for channel in [Channel.user(UserID(trusted: "u")), .room("r")] {
+    @Test("What concerns a user, a topic or a room has no head to read")
+    func unsequenced() throws {
+        let topic = Channel.topic(try #require(TopicName("job:42")))
+        for channel in [Channel.user(UserID(trusted: "u")), topic, .room("r")] {
             var homes = HomeDirectory()
             var effects: [HomeDirectory.Effect] = []
             homes.watch(channel, shard: 1, ticket: 4, effects: &effects)

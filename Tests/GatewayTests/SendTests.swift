@@ -155,6 +155,7 @@ struct SendTests {
                     case .acknowledge, .read: ["chatId": "c1", "seq": 1]
                     case .type: ["chatId": "c1", "isTyping": true]
                     case .resume: ["chats": ["c1": 0]]
+                    case .subscribe, .unsubscribe: ["topics": ["job:42"]]
                     }
                 alice.say("\(spelling)", payload, id: 1)
                 node.advance(300)

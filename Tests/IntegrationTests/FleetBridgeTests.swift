@@ -28,15 +28,9 @@ struct FleetBridgeTests {
             for bob in bobs { try bob.join(chat) }
         }
 
-        /// As `redis-cli PUBLISH` does. Returns how many heard it.
         @discardableResult
         func publish(_ channel: String, _ payload: String) throws -> Int {
-            let reply = try fleet.redis.command("PUBLISH", channel, payload)
-            guard reply.hasPrefix(":"), let count = Int(reply.dropFirst().prefix { $0.isNumber })
-            else {
-                throw SupportError("PUBLISH: \(reply)")
-            }
-            return count
+            try fleet.publish(channel, payload)
         }
 
         /// A message in the form of the existing services.
@@ -58,14 +52,7 @@ struct FleetBridgeTests {
             }
         }
 
-        /// What was dropped as unreadable, per instance.
-        func unreadable() throws -> [Int] {
-            try fleet.nodes.map { node in
-                let metrics = try Metrics(node)
-                return try metrics["martlet_bridge_unreadable_total"]
-                    + metrics["martlet_bus_unreadable_total"]
-            }
-        }
+        func unreadable() throws -> [Int] { try fleet.unreadable() }
     }
 
     @Test("A backend's message on chat:{id} reaches each client of each instance once, unnumbered")
@@ -322,6 +309,26 @@ struct FleetBridgeTests {
 }
 
 extension Fleet {
+    /// As `redis-cli PUBLISH` does. Returns how many heard it.
+    @discardableResult
+    func publish(_ channel: String, _ payload: String) throws -> Int {
+        let reply = try redis.command("PUBLISH", channel, payload)
+        guard reply.hasPrefix(":"), let count = Int(reply.dropFirst().prefix { $0.isNumber })
+        else {
+            throw SupportError("PUBLISH: \(reply)")
+        }
+        return count
+    }
+
+    /// What was dropped as unreadable, per instance.
+    func unreadable() throws -> [Int] {
+        try nodes.map { node in
+            let metrics = try Metrics(node)
+            return try metrics["martlet_bridge_unreadable_total"]
+                + metrics["martlet_bus_unreadable_total"]
+        }
+    }
+
     /// Connections to Redis that were lost, by instance.
     func failures() throws -> [Int] {
         try nodes.map { try Metrics($0)["martlet_redis_failures_total"] }

@@ -20,9 +20,17 @@ struct BackendPageTests {
     private static func decode(_ json: String, on channel: String) -> ForeignEvent? {
         var reader = JSONReader()
         let parts = channel.split(separator: ":", maxSplits: 1).map(String.init)
+        let place: ForeignEvent.Place
+        switch parts[0] {
+        case "chat": place = .chat(ChatID(trusted: parts[1]))
+        case "user": place = .user
+        default:
+            guard let topic = TopicName(channel) else { return nil }
+            place = .topic(topic)
+        }
         return ForeignEvent.decode(
-            json.utf8.span, with: &reader, chat: parts[0] == "chat" ? ChatID(parts[1]) : nil,
-            at: WallTime(milliseconds: 0), maximumContent: Limits().ciphertextBytes)
+            json.utf8.span, with: &reader, on: place, at: WallTime(milliseconds: 0),
+            maximumContent: Limits().ciphertextBytes)
     }
 
     @Test("Each example of something published for Martlet is understood")
@@ -35,12 +43,13 @@ struct BackendPageTests {
                 switch Self.decode(json, on: channel) {
                 case .message: kinds.insert("message")
                 case .notification: kinds.insert("notification")
+                case .topicEvent: kinds.insert("topicEvent")
                 case .disconnect: kinds.insert("disconnect")
                 case .own, nil: Issue.record("\(page): \(json)")
                 }
             }
         }
-        #expect(kinds == ["message", "notification", "disconnect"])
+        #expect(kinds == ["message", "notification", "topicEvent", "disconnect"])
     }
 
     @Test("The example of what goes out is known as our own, and has the fields of what goes out")

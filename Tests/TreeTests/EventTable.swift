@@ -49,6 +49,7 @@ struct EventTable: Decodable {
         case "boolean": "true"
         case "time": #""2026-01-31T23:59:59.000Z""#
         case "seqs": #"{"chat":1}"#
+        case "topics": #"["job:42"]"#
         default: "null"
         }
     }
@@ -59,6 +60,7 @@ struct EventTable: Decodable {
         switch type {
         case "id": return (value as? String).map { (1...128).contains($0.utf8.count) } ?? false
         case "string": return value is String
+        case "topic": return (value as? String)?.hasPrefix("job:") ?? false
         case "errorCode":
             return (value as? String).map { $0.allSatisfy { $0.isUppercase || $0 == "_" } } ?? false
         case "time":

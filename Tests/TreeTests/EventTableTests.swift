@@ -106,16 +106,23 @@ struct EventTableTests {
                 #"{"type":"notification","payload":{"title":"text","count":1}}"#,
                 #"{"type":"notification","title":"text"}"#,
                 #"{"type":"notification","payload":{}}"#,
-            ].compactMap(foreign)
+            ].compactMap { foreign($0, on: .user) }
+        case .topicEvent:
+            guard let topic = TopicName("job:42") else { return [] }
+            return [#"{"type":"JOB_UPDATE","payload":{"status":"filled"}}"#]
+                .compactMap { foreign($0, on: .topic(topic)) }
         }
     }
 
-    /// What followers are given of what a backend said on a user's public channel.
-    private static func foreign(_ text: String) -> EncodedEvent? {
+    /// What followers are given of what a backend said on a public channel.
+    private static func foreign(_ text: String, on place: ForeignEvent.Place) -> EncodedEvent? {
         var reader = JSONReader()
         let event = ForeignEvent.decode(
-            text.utf8.span, with: &reader, chat: nil, at: wall, maximumContent: 1_000)
-        if case .notification(let encoded) = event { return encoded } else { return nil }
+            text.utf8.span, with: &reader, on: place, at: wall, maximumContent: 1_000)
+        switch event {
+        case .notification(let encoded), .topicEvent(let encoded): return encoded
+        default: return nil
+        }
     }
 
     /// Payloads of an event: those of `samples`, or cut from whole frames.

@@ -5,7 +5,7 @@ import WebSocket
 
 /// The transcripts of Protocol/ are what happens: each is replayed against a shard with a store.
 struct TranscriptTests {
-    static let transcripts = ["first-message", "membership", "refusals", "resume"]
+    static let transcripts = ["first-message", "membership", "refusals", "resume", "topics"]
 
     @Test("A transcript happens frame by frame as it is written", arguments: transcripts)
     func replay(_ name: String) throws {

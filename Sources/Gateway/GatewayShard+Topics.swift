@@ -1,0 +1,151 @@
+import Basics
+import BusCore
+import Domain
+import Wire
+
+/// A `topic.subscribe` or `topic.unsubscribe` of one connection.
+///
+///     asked ──► watching (the homes are told) ──► ack ──► subscribed
+///
+/// The ack waits until the homes follow, so what is published after it arrives, as far as Redis
+/// carries it. These have a queue of their own: joins and resumes need the store, topics do not, and
+/// so they do not wait behind one that is away.
+final class TopicRequest {
+    let frame: DecodedFrame
+    /// Each once.
+    let names: [TopicName]
+    var hasStarted = false
+    /// Those that were not followed by the connection before, pinned.
+    var watched: [Topic] = []
+    /// Of those, how many the homes do not follow yet.
+    var awaited = 0
+
+    init(_ frame: DecodedFrame, _ names: [TopicName]) {
+        self.frame = frame
+        self.names = names
+    }
+
+    var isSubscribing: Bool { frame.name == .subscribe }
+
+    static let maximumQueued = 64
+}
+
+/// Subscribing to topics: one request at a time, each as a whole or not at all.
+extension GatewayShard {
+    func enqueue(_ request: TopicRequest, _ connection: Connection, _ session: Session) {
+        guard session.topicRequests.count < TopicRequest.maximumQueued else {
+            limit(connection, session, request.frame, retryAfterMs: 1_000)
+            return
+        }
+        session.topicRequests.append(request)
+        advance(connection, session)
+    }
+
+    /// A channel that the first request waited for is followed now.
+    func subscriptionHolds(_ key: ConnectionKey) {
+        guard let connection = connection(key), let session = connection.session,
+            let request = session.topicRequests.first, request.awaited > 0
+        else { return }
+        request.awaited -= 1
+        advance(connection, session)
+    }
+
+    /// Carries out what is queued, up to one that has to wait. An answer may end the connection.
+    private func advance(_ connection: Connection, _ session: Session) {
+        while connection.session === session, let request = session.topicRequests.first {
+            if request.isSubscribing, !request.hasStarted {
+                request.hasStarted = true
+                guard watch(request, connection) else {
+                    session.topicRequests.removeFirst()
+                    limit(
+                        connection, session, request.frame,
+                        .tooManyTopics(limits.topicsPerConnection))
+                    continue
+                }
+            }
+            guard request.awaited == 0 else { return }
+            session.topicRequests.removeFirst()
+            if request.isSubscribing {
+                subscribe(connection, session, request)
+            } else {
+                unsubscribe(connection, request)
+            }
+        }
+        // An empty array that was not always empty keeps its memory.
+        if session.topicRequests.isEmpty { session.topicRequests = [] }
+    }
+
+    /// Has the homes follow what is new. False, and nothing done, where that would be too many.
+    private func watch(_ request: TopicRequest, _ connection: Connection) -> Bool {
+        let followed = followedTopics(of: connection)
+        let new = request.names.filter { !followed.contains($0) }
+        guard followed.count + new.count <= limits.topicsPerConnection else { return false }
+        for name in new {
+            let topic = topic(for: .topic(name))
+            topic.pins += 1
+            request.watched.append(topic)
+            if !topic.isFollowing {
+                topic.waitingForHome.append(connection.key)
+                request.awaited += 1
+            }
+        }
+        return true
+    }
+
+    /// One walk over all that it follows, which may be thousands of chats.
+    private func followedTopics(of connection: Connection) -> Set<TopicName> {
+        var names: Set<TopicName> = []
+        for subscription in connection.subscriptions {
+            if case .topic(let name)? = topics[Int(subscription.topic)]?.channel {
+                names.insert(name)
+            }
+        }
+        return names
+    }
+
+    private func subscribe(
+        _ connection: Connection, _ session: Session, _ request: TopicRequest
+    ) {
+        acknowledge(connection, request)
+        if connection.session === session {
+            for topic in request.watched { subscribe(connection, to: topic, deliveredSeq: 0) }
+        }
+        unpin(request)
+    }
+
+    private func unsubscribe(_ connection: Connection, _ request: TopicRequest) {
+        let followed = followedTopics(of: connection)
+        for name in request.names where followed.contains(name) {
+            guard let topic = followedTopic(.topic(name), by: connection) else { continue }
+            unsubscribe(connection, from: topic)
+            releaseIfUnused(topic)
+        }
+        acknowledge(connection, request)
+    }
+
+    private func acknowledge(_ connection: Connection, _ request: TopicRequest) {
+        guard let id = request.frame.id else { return }
+        send(
+            connection,
+            text: EventEncoder.ack(id, in: connection.dialect) { json in
+                json.key("topics")
+                json.beginArray()
+                for name in request.names { json.string(name.text) }
+                json.endArray()
+            })
+    }
+
+    func abandonTopics(of session: Session) {
+        let requests = session.topicRequests
+        session.topicRequests = []
+        for request in requests { unpin(request) }
+    }
+
+    private func unpin(_ request: TopicRequest) {
+        for topic in request.watched {
+            topic.pins -= 1
+            releaseIfUnused(topic)
+        }
+        request.watched = []
+    }
+}
