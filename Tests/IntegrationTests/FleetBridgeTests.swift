@@ -253,6 +253,41 @@ struct FleetBridgeTests {
         }
     }
 
+    @Test("P12 A backend says 1,048,576 bytes at once; one byte more is dropped unread and counted")
+    func largest() async throws {
+        try await apart {
+            let audience = try Audience()
+            let rest = audience.message("", id: "").utf8.count
+            for channel in ["chat:\(audience.chat)", "user:bob"] {
+                let before = try audience.unreadable()
+                for (content, bytes) in [
+                    ("below", 1_048_575), ("at", 1_048_576), ("above", 1_048_577),
+                ] {
+                    // The bytes lie in a field that says nothing: an outbox has less room.
+                    let id = "\(content)-\(channel)"
+                    let said = audience.message(content, id: id)
+                    let padding = String(
+                        repeating: "x",
+                        count: bytes - rest - content.utf8.count - id.utf8.count
+                            - #","padding":"""#.utf8.count)
+                    let payload = #"\#(said.dropLast()),"padding":"\#(padding)"}"#
+                    try check(payload.utf8.count == bytes, "\(payload.utf8.count), not \(bytes)")
+                    try check(try audience.publish(channel, payload) == 2, "two listen")
+                    guard content == "above" else {
+                        try audience.expectEverywhere(content, seq: 0)
+                        try check(try audience.unreadable() == before, "\(content) is readable")
+                        continue
+                    }
+                    try eventually("what is too large is counted") {
+                        try audience.unreadable() == before.map { $0 + 1 }
+                    }
+                }
+                try audience.publish(channel, audience.message("next", id: "next-\(channel)"))
+                try audience.expectEverywhere("next", seq: 0)
+            }
+        }
+    }
+
     // MARK: Modes
 
     @Test("With --bridge both our messages go out on chat:{id}, marked, and are heard once")
