@@ -11,9 +11,8 @@ import ServerSupport
 ///     …2  Postgres's proxy  ◄──────►  …12
 ///     …3  the clients       ◄──────►  …13
 ///
-/// A direction is closed by a wrong hardware address in its sender's neighbour table: frames leave,
-/// and nobody takes them. Unlike a filter's drop that needs no nft, and unlike a route's the sender
-/// is told nothing.
+/// A direction is closed by a table of nft(8)'s own in the namespace, with one rule that drops. TCP is
+/// told nothing of it, on either side: it repeats itself as for frames that were lost on the way.
 final class Namespace: Sendable {
     enum Peer: Int, CaseIterable, Sendable {
         case redis = 1
@@ -26,7 +25,6 @@ final class Namespace: Sendable {
     private let network: String
 
     private static let prefix = "martlet-faults-"
-    private static let nobody = "02:00:00:00:00:01"
 
     /// - Throws: where this machine does not allow it, with the system's words.
     init() throws {
@@ -48,6 +46,8 @@ final class Namespace: Sendable {
             try Self.ip("link", "set", outside, "up")
             try within("link", "set", inside, "up")
             try within("link", "set", "lo", "up")
+            // It is there, and the kernel has what it speaks to.
+            try nft("list tables")
             for peer in Peer.allCases {
                 try Self.ip(
                     "route", "add", ownAddress(for: peer) + "/32", "dev", outside, "src",
@@ -72,20 +72,15 @@ final class Namespace: Sendable {
 
     /// - Parameter outgoing: what the instance says to the peer; else what the peer says to it.
     func close(_ peer: Peer, outgoing: Bool) throws {
-        let lost = ["lladdr", Self.nobody, "nud", "permanent"]
-        if outgoing {
-            try within(["neigh", "replace", address(of: peer), "dev", inside] + lost)
-        } else {
-            try Self.ip(["neigh", "replace", ownAddress(for: peer), "dev", outside] + lost)
-        }
+        let (hook, field) = outgoing ? ("output", "daddr") : ("input", "saddr")
+        try nft(
+            "table ip \(peer)-\(hook) { chain lost { "
+                + "type filter hook \(hook) priority 0; ip \(field) \(address(of: peer)) drop; }; }"
+        )
     }
 
     func open(_ peer: Peer, outgoing: Bool) throws {
-        if outgoing {
-            try within("neigh", "del", address(of: peer), "dev", inside)
-        } else {
-            try Self.ip("neigh", "del", ownAddress(for: peer), "dev", outside)
-        }
+        try nft("delete table ip \(peer)-\(outgoing ? "output" : "input")")
     }
 
     /// Removes it; the pair goes with it.
@@ -108,9 +103,9 @@ final class Namespace: Sendable {
         }
     }
 
-    private func within(_ words: String...) throws { try within(words) }
+    private func within(_ words: String...) throws { try Self.ip(["-n", name] + words) }
 
-    private func within(_ words: [String]) throws { try Self.ip(["-n", name] + words) }
+    private func nft(_ rules: String) throws { try Self.ip("netns", "exec", name, "nft", rules) }
 
     private static func ip(_ words: String...) throws { try ip(words) }
 
