@@ -90,19 +90,25 @@ package enum Counter: Int, CaseIterable, Sendable {
 }
 
 /// A shard's own counters: plain integers, touched by one thread.
-package struct Counters {
-    /// In place, not behind a reference: one more than there are cases would be a trap at start.
-    @usableFromInline package var values = InlineArray<32, Int>(repeating: 0)
+///
+/// A class: read through a getter, the struct that this was got copied as a whole, 256 bytes for
+/// each addition (a tenth of a delivery's instructions).
+package final class Counters {
+    /// One more than there are cases would be a trap at start.
+    fileprivate var values = InlineArray<32, Int>(repeating: 0)
 
     package init() {
         invariant(Counter.allCases.count <= values.count, "more counters than places")
     }
 
-    @inlinable package subscript(_ counter: Counter) -> Int {
+    package subscript(_ counter: Counter) -> Int {
         @inline(__always) get { values[counter.rawValue] }
-        @inline(__always) set { values[counter.rawValue] = newValue }
+        @inline(__always) _modify { yield &values[counter.rawValue] }
     }
 }
+
+@available(*, unavailable)
+extension Counters: Sendable {}
 
 /// The copy of a shard's counters that other threads may read. The shard stores into it once a
 /// tick, so counting costs the hot path a plain addition.
@@ -112,7 +118,7 @@ package final class PublishedCounters: Sendable {
 
     package init() { cells = Counter.allCases.map { _ in Cell() } }
 
-    package func publish(_ counters: borrowing Counters) {
+    package func publish(_ counters: Counters) {
         for index in cells.indices {
             cells[index].value.store(counters.values[index], ordering: .relaxed)
         }

@@ -56,7 +56,8 @@ package final class Connection {
     var hasHalfClosed = false
 
     // Who and what
-    var dialect = Dialect.v1
+    var encoding = Encoding.v1Frames
+    var dialect: Dialect { encoding.dialect }
     var session: Session?
     var subscriptions: [Subscription] = []
 

@@ -237,7 +237,7 @@ extension GatewayShard {
         // A bad token in the header is refused before the upgrade: whoever can set a header can
         // read a status.
         if let token = credentials.header, verified(token, connection, request) == nil { return }
-        connection.dialect = credentials.offersV1 ? .v1 : .ws
+        connection.encoding = Encoding(framing: credentials.offersV1 ? .v1 : .ws)
         switchProtocols(
             connection, accept, subprotocol: credentials.offersV1 ? "martlet.v1" : nil)
         connection.phase = .unauthenticated

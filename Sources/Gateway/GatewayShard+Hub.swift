@@ -338,9 +338,12 @@ extension GatewayShard {
             }
             return
         }
-        let frames = pass.joinedFrames(in: connection.dialect)
         let before = connection.outbox.count
-        connection.outbox.append(shared: frames, from: &pool)
+        if let run = pass.run(in: connection.encoding, from: &pool) {
+            connection.outbox.append(run, from: &pool)
+        } else {
+            connection.outbox.append(shared: pass.joined(in: connection.encoding), from: &pool)
+        }
         counters[.outboxBytes] += connection.outbox.count - before
         counters[.deliveries] += pass.deliveries.count
         markDirty(connection)
@@ -375,8 +378,8 @@ extension GatewayShard {
             counters[.droppedEphemeral] += 1
             return
         }
-        let dialect = connection.dialect
-        append(to: connection) { delivery.appendFrame(in: dialect, to: &$0) }
+        let encoding = connection.encoding
+        append(to: connection) { delivery.append(in: encoding, to: &$0) }
         counters[.deliveries] += 1
         closeIfTooSlow(connection)
     }

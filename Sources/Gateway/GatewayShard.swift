@@ -26,7 +26,7 @@ package final class GatewayShard {
     let busReachesOthers: Bool
 
     var now: Now
-    package var counters = Counters()
+    package let counters = Counters()
     var identifiers: IdentifierGenerator
 
     // Connections: a slab of slots with generations, so that an old key is recognised.
@@ -37,6 +37,8 @@ package final class GatewayShard {
     /// next.
     var closedSlots: [UInt32] = []
     var dirty: [ConnectionKey] = []
+    /// The dirty ones of the flush that is under way.
+    private var flushing: [ConnectionKey] = []
     var pool = BufferPool()
     var users: [UserID: UserState] = [:]
     var connectBuckets: [IPAddress: TokenBucket] = [:]
@@ -201,14 +203,14 @@ package final class GatewayShard {
     package func flush(
         _ write: (ConnectionKey, UnsafeBufferPointer<UnsafeRawBufferPointer>) -> Int
     ) {
-        let round = dirty
-        dirty.removeAll(keepingCapacity: true)
-        for key in round {
+        // Two lists in turn: who is given something in the round is offered it in the next tick.
+        swap(&dirty, &flushing)
+        for key in flushing {
             guard let connection = connection(key) else { continue }
             connection.isDirty = false
             if !connection.outbox.isEmpty {
                 var offered = 0
-                let written = unsafe connection.outbox.withPending { chunks in
+                let written = unsafe connection.outbox.withPending(in: pool) { chunks in
                     for index in 0..<chunks.count { unsafe offered += chunks[index].count }
                     return unsafe write(key, chunks)
                 }
@@ -231,6 +233,8 @@ package final class GatewayShard {
             }
             flushed(connection)
         }
+        flushing.removeAll(keepingCapacity: true)
+        pool.endRuns()
     }
 
     private func flushed(_ connection: Connection) {

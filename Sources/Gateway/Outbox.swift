@@ -6,22 +6,32 @@ package final class SharedBytes: Sendable {
     package init(_ bytes: [UInt8]) { self.bytes = bytes }
 }
 
-/// What waits to be written to one connection: shared chunks, then a tail of bytes of its own.
+/// What waits to be written to one connection. It is in one of three states:
 ///
-///     chunks:  [ shared │ shared │ … ]   tail: [ copied bytes ]
-///               ▲ head: how much of the first of these has gone
+///     empty ── append(run) ──► run: the bytes of a fan-out pass, not copied, no reference held
+///       │                       │ something else follows, or the socket took less
+///       └── append ──► queue ◄──┘ (what is left is copied)
 ///
-/// Small appends are copied (a copy of 1 KB is cheaper than a reference count and an iovec), large
-/// ones shared. An empty outbox owns no memory: its tail goes back to the shard's pool.
+///     queue   chunks:  [ shared │ shared │ … ]   tail: [ copied bytes ]
+///                       ▲ head: how much of the first of these has gone
+///
+/// Nearly every delivery of a fan-out is all that its receiver is given in that tick, and the
+/// socket takes it whole. So an outbox that was empty notes the *run*, by its number in the shard's
+/// pool, and the kernel copies all receivers' bytes from the same place, which stays in the cache.
+/// A run lives until the flush of its tick: there every outbox is offered once, and what the socket
+/// did not take becomes the outbox's own.
+///
+/// Otherwise small appends are copied (a copy of 1 KB is cheaper than a reference count and an
+/// iovec), large ones shared. An empty outbox owns no memory: its queue goes back to the pool.
 package struct Outbox {
     /// At this size a chunk is shared rather than copied.
     package static let sharingThreshold = 16_384
 
-    private var chunks: [SharedBytes] = []
-    private var tail: [UInt8] = []
-    private var head = 0
+    /// nil where nothing waits, or only a run.
+    private var queue: OutboxQueue?
     /// Bytes that wait.
     package private(set) var count = 0
+    private var run = Run.none
 
     package init() {}
 
@@ -30,39 +40,51 @@ package struct Outbox {
     /// Gives the caller the tail to append to.
     @inline(__always)
     package mutating func append(from pool: inout BufferPool, _ write: (inout [UInt8]) -> Void) {
-        if tail.capacity == 0 { tail = pool.take() }
-        let before = tail.count
-        write(&tail)
-        count += tail.count - before
+        let queue = ownQueue(from: &pool)
+        let before = queue.tail.count
+        write(&queue.tail)
+        count += queue.tail.count - before
     }
 
     package mutating func append(shared: SharedBytes, from pool: inout BufferPool) {
-        if shared.bytes.count < Self.sharingThreshold {
-            append(from: &pool) { $0.append(contentsOf: shared.bytes) }
-            return
+        append(shared: shared, from: 0, pool: &pool)
+    }
+
+    /// Appends a run of this tick: noted where nothing else waits, else like any shared bytes.
+    @inline(__always)
+    package mutating func append(_ run: Run, from pool: inout BufferPool) {
+        if count == 0 {
+            self.run = run
+            count = run.count
+        } else {
+            append(shared: pool.bytes(of: run), from: &pool)
         }
-        if !tail.isEmpty {
-            chunks.append(SharedBytes(tail))
-            tail = []
-        }
-        chunks.append(shared)
-        count += shared.bytes.count
     }
 
     /// The first chunks that wait, in order, as many as one writev takes. The memory is valid
     /// during `body` only.
+    @inline(__always)
     package func withPending<Result>(
+        in pool: borrowing BufferPool,
         _ body: (UnsafeBufferPointer<UnsafeRawBufferPointer>) -> Result
     ) -> Result {
-        if chunks.isEmpty {
-            return unsafe tail.withUnsafeBytes { bytes in
-                let rest = unsafe UnsafeRawBufferPointer(rebasing: bytes[head...])
-                return unsafe withUnsafePointer(to: rest) {
-                    unsafe body(UnsafeBufferPointer(start: $0, count: 1))
-                }
+        if !run.isNone { return unsafe Self.offer(pool.bytes(of: run).bytes, from: 0, body) }
+        guard let queue else { return unsafe body(UnsafeBufferPointer(start: nil, count: 0)) }
+        if queue.chunks.isEmpty { return unsafe Self.offer(queue.tail, from: queue.head, body) }
+        return unsafe Self.gather(queue.chunks[...], queue.tail, queue.head, [], body)
+    }
+
+    @inline(__always)
+    private static func offer<Result>(
+        _ bytes: [UInt8], from head: Int,
+        _ body: (UnsafeBufferPointer<UnsafeRawBufferPointer>) -> Result
+    ) -> Result {
+        unsafe bytes.withUnsafeBytes { bytes in
+            let rest = unsafe UnsafeRawBufferPointer(rebasing: bytes[head...])
+            return unsafe withUnsafePointer(to: rest) {
+                unsafe body(UnsafeBufferPointer(start: $0, count: 1))
             }
         }
-        return unsafe Self.gather(chunks[...], tail, head, [], body)
     }
 
     /// One level of recursion a chunk, because a pointer into an array lives only inside a closure.
@@ -87,9 +109,88 @@ package struct Outbox {
         }
     }
 
-    /// The first `written` bytes have gone.
+    /// The first `written` bytes have gone. What is left of a run is copied.
+    @inline(__always)
     package mutating func consume(_ written: Int, returningTo pool: inout BufferPool) {
+        if !run.isNone, written == count {
+            run = .none
+            count = 0
+            return
+        }
+        consumeSome(written, returningTo: &pool)
+    }
+
+    private mutating func consumeSome(_ written: Int, returningTo pool: inout BufferPool) {
+        if !run.isNone {
+            ownRun(from: written, pool: &pool)
+            return
+        }
         count -= written
+        guard let queue else { return }
+        if count == 0 {
+            clear(returningTo: &pool)
+        } else {
+            queue.consume(written)
+        }
+    }
+
+    package mutating func clear(returningTo pool: inout BufferPool) {
+        if let queue { pool.give(queue) }
+        queue = nil
+        run = .none
+        count = 0
+    }
+
+    // MARK: Its own bytes
+
+    @inline(__always)
+    private mutating func ownQueue(from pool: inout BufferPool) -> OutboxQueue {
+        if !run.isNone { ownRun(from: 0, pool: &pool) }
+        if let queue { return queue }
+        let taken = pool.take()
+        queue = taken
+        return taken
+    }
+
+    /// Something is to follow the run, or the socket took only its first `start` bytes: the rest is
+    /// kept beyond the tick.
+    private mutating func ownRun(from start: Int, pool: inout BufferPool) {
+        let shared = pool.bytes(of: run)
+        run = .none
+        count = 0
+        append(shared: shared, from: start, pool: &pool)
+    }
+
+    /// Appends all but the first `start` bytes, which are 0 wherever something waits already.
+    private mutating func append(shared: SharedBytes, from start: Int, pool: inout BufferPool) {
+        let queue = ownQueue(from: &pool)
+        let fresh = shared.bytes.count - start
+        if fresh < Self.sharingThreshold {
+            queue.tail.append(contentsOf: shared.bytes[start...])
+        } else {
+            if !queue.tail.isEmpty {
+                queue.chunks.append(SharedBytes(queue.tail))
+                queue.tail = []
+            }
+            if queue.chunks.isEmpty { queue.head = start }
+            queue.chunks.append(shared)
+        }
+        count += fresh
+    }
+}
+
+/// The bytes of an outbox that are its own; see there.
+package final class OutboxQueue {
+    fileprivate(set) var chunks: [SharedBytes] = []
+    fileprivate(set) var tail: [UInt8] = []
+    fileprivate(set) var head = 0
+
+    package init(capacity: Int) { tail.reserveCapacity(capacity) }
+
+    package var capacity: Int { tail.capacity }
+
+    /// The first `written` bytes have gone, and some are left.
+    fileprivate func consume(_ written: Int) {
         var left = written
         var done = 0
         while done < chunks.count {
@@ -101,49 +202,78 @@ package struct Outbox {
         }
         if done > 0 { chunks.removeFirst(done) }
         head += left
-        if count == 0 {
-            clear(returningTo: &pool)
-        } else if chunks.isEmpty, head > 65_536, head > tail.count / 2 {
+        if chunks.isEmpty, head > 65_536, head > tail.count / 2 {
             // A slow reader's tail is compacted now and then, not at each write.
             tail.removeFirst(head)
             head = 0
         }
     }
 
-    package mutating func clear(returningTo pool: inout BufferPool) {
+    fileprivate func removeAll() {
         chunks = []
-        if tail.capacity > 0 { pool.give(&tail) }
+        tail.removeAll(keepingCapacity: true)
         head = 0
-        count = 0
     }
 }
 
-/// Emptied buffers of a shard, kept for the next connection that has something to say.
+/// Bytes that many outboxes are offered in one tick: their number among those of the tick.
+package struct Run {
+    fileprivate let place: UInt32
+    /// Bytes, at least 1.
+    fileprivate let length: UInt32
+
+    fileprivate static let none = Run(place: 0, length: 0)
+    fileprivate var isNone: Bool { length == 0 }
+    package var count: Int { Int(length) }
+}
+
+/// What the outboxes of a shard share: the runs of the tick, and emptied queues, kept for the next
+/// connection that has something to say.
 package struct BufferPool {
+    private static let freshCapacity = 512
     private static let largestKept = 65_536
     private static let maximumKept = 4_096
 
-    private var buffers: [[UInt8]] = []
+    private var queues: [OutboxQueue] = []
+    private var runs: [SharedBytes] = []
+    /// Counts the ends of runs: a run of another tick is none of this one.
+    package private(set) var tick: UInt64 = 0
 
     package init() {}
 
-    package mutating func take() -> [UInt8] {
-        if let buffer = buffers.popLast() { return buffer }
-        var fresh: [UInt8] = []
-        fresh.reserveCapacity(512)
-        return fresh
+    // MARK: Runs
+
+    /// The bytes as a run of this tick; nil where there are none, or too many for one (4 GiB).
+    package mutating func addRun(_ bytes: SharedBytes) -> Run? {
+        guard let length = UInt32(exactly: bytes.bytes.count), length > 0 else { return nil }
+        runs.append(bytes)
+        return Run(place: UInt32(runs.count - 1), length: length)
     }
 
-    package mutating func give(_ buffer: inout [UInt8]) {
-        var taken: [UInt8] = []
-        swap(&taken, &buffer)
-        guard buffers.count < Self.maximumKept, taken.capacity <= Self.largestKept else { return }
-        taken.removeAll(keepingCapacity: true)
-        buffers.append(taken)
+    @inline(__always)
+    fileprivate borrowing func bytes(of run: Run) -> SharedBytes { runs[Int(run.place)] }
+
+    /// Every outbox has been offered: none notes a run any more.
+    package mutating func endRuns() {
+        tick += 1
+        if !runs.isEmpty { runs.removeAll(keepingCapacity: true) }
+    }
+
+    // MARK: Queues
+
+    package mutating func take() -> OutboxQueue {
+        if let queue = queues.popLast() { return queue }
+        return OutboxQueue(capacity: Self.freshCapacity)
+    }
+
+    package mutating func give(_ queue: OutboxQueue) {
+        guard queues.count < Self.maximumKept, queue.capacity <= Self.largestKept else { return }
+        queue.removeAll()
+        queues.append(queue)
     }
 
     /// Frees half of what is kept: called now and then, so that a burst's memory goes back.
     package mutating func trim() {
-        buffers.removeLast(buffers.count / 2)
+        queues.removeLast(queues.count / 2)
     }
 }

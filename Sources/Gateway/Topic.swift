@@ -9,8 +9,8 @@ import Wire
 ///     awaiting (the home was told) ── watching(head) ──► following
 ///
 /// Deliveries arrive in order. They gather in `pending`; a *pass* takes all of them, joins their
-/// frames into one run of bytes a dialect, and walks the members, over several ticks where they are
-/// many.
+/// frames into one run of bytes an encoding, and walks the members, over several ticks where they
+/// are many.
 final class Topic {
     struct Member {
         var slot: UInt32
@@ -22,8 +22,11 @@ final class Topic {
 
     final class Pass {
         let deliveries: [Delivery]
-        /// Joined frames, made when the first member of the dialect is met.
-        var frames = [SharedBytes?](repeating: nil, count: Dialect.allCases.count)
+        /// By encoding: all its deliveries, made when the first member of the encoding is met.
+        private var joined = [SharedBytes?](repeating: nil, count: Encoding.allCases.count)
+        /// By encoding: `joined` as a run of the tick `runTick` of the pool.
+        private var runs = [Run?](repeating: nil, count: Encoding.allCases.count)
+        private var runTick = UInt64.max
         var position = 0
         /// 0 where the pass holds no entry of the log.
         var firstSeq: Seq = 0
@@ -35,6 +38,35 @@ final class Topic {
         var hasDroppable = false
 
         init(deliveries: [Delivery]) { self.deliveries = deliveries }
+
+        /// All its deliveries in an encoding.
+        func joined(in encoding: Encoding) -> SharedBytes {
+            let index = Int(encoding.rawValue)
+            if let made = joined[index] { return made }
+            var bytes: [UInt8] = []
+            bytes.reserveCapacity(deliveries.reduce(0) { $0 + $1.byteCount(in: encoding) })
+            for delivery in deliveries { delivery.append(in: encoding, to: &bytes) }
+            let made = SharedBytes(bytes)
+            joined[index] = made
+            return made
+        }
+
+        /// The same as a run of this tick; nil where the pool takes none of it.
+        @inline(__always)
+        func run(in encoding: Encoding, from pool: inout BufferPool) -> Run? {
+            if runTick == pool.tick, let run = runs[Int(encoding.rawValue)] { return run }
+            return makeRun(in: encoding, from: &pool)
+        }
+
+        private func makeRun(in encoding: Encoding, from pool: inout BufferPool) -> Run? {
+            if runTick != pool.tick {
+                for index in runs.indices { runs[index] = nil }
+                runTick = pool.tick
+            }
+            let run = pool.addRun(joined(in: encoding))
+            runs[Int(encoding.rawValue)] = run
+            return run
+        }
     }
 
     let channel: Channel
@@ -165,20 +197,6 @@ final class Topic {
     }
 }
 
-extension Topic.Pass {
-    /// All its frames for a dialect, joined.
-    func joinedFrames(in dialect: Dialect) -> SharedBytes {
-        let index = Int(dialect.rawValue)
-        if let made = frames[index] { return made }
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(deliveries.reduce(0) { $0 + $1.frameCount(in: dialect) })
-        for delivery in deliveries { delivery.appendFrame(in: dialect, to: &bytes) }
-        let made = SharedBytes(bytes)
-        frames[index] = made
-        return made
-    }
-}
-
 extension Delivery {
     /// May be left out for a reader that is half behind: only the latest counts.
     var isDroppable: Bool {
@@ -186,7 +204,7 @@ extension Delivery {
         return true
     }
 
-    func textCount(in dialect: Dialect) -> Int {
+    private func textCount(in dialect: Dialect) -> Int {
         switch content {
         case .event(let event): event.textCount(in: dialect)
         case .text(let bytes): bytes.count
@@ -194,12 +212,18 @@ extension Delivery {
         }
     }
 
-    func frameCount(in dialect: Dialect) -> Int {
-        let count = textCount(in: dialect)
+    /// What `append` adds.
+    func byteCount(in encoding: Encoding) -> Int {
+        switch content {
+        case .joined, .disconnect: return 0
+        case .event, .text: break
+        }
+        let count = textCount(in: encoding.dialect)
         return FrameHeader.headerLength(forPayload: count) + count
     }
 
-    func appendFrame(in dialect: Dialect, to output: inout [UInt8]) {
+    func append(in encoding: Encoding, to output: inout [UInt8]) {
+        let dialect = encoding.dialect
         switch content {
         case .joined, .disconnect: return
         case .event, .text: break

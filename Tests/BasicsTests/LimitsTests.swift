@@ -142,7 +142,7 @@ struct SmallBasicsTests {
 
     @Test("A shard's counters are read by others once published, not before")
     func counters() {
-        var counters = Counters()
+        let counters = Counters()
         let published = PublishedCounters()
         for (index, counter) in Counter.allCases.enumerated() { counters[counter] = index + 1 }
         #expect(Counter.allCases.allSatisfy { published[$0] == 0 })

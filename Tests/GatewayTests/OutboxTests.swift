@@ -5,8 +5,10 @@ import Testing
 @Suite("Outbox and BufferPool")
 struct OutboxTests {
     /// What waits, and in how many pieces.
-    private func pending(_ outbox: Outbox) -> (bytes: [UInt8], chunks: Int) {
-        unsafe outbox.withPending { chunks in
+    private func pending(
+        _ outbox: Outbox, _ pool: BufferPool = BufferPool()
+    ) -> (bytes: [UInt8], chunks: Int) {
+        unsafe outbox.withPending(in: pool) { chunks in
             var bytes: [UInt8] = []
             for index in 0..<chunks.count { unsafe bytes.append(contentsOf: chunks[index]) }
             return (bytes, chunks.count)
@@ -118,7 +120,25 @@ struct OutboxTests {
             let count = [0, 1, 5, 300, 16_383, 16_384, 16_385, 40_000][numbers.below(8)]
             stamp += 1
             let fresh = bytes(count, from: stamp)
-            switch numbers.below(5) {
+            if numbers.below(4) == 0 {
+                // The tick ends: each outbox is offered once, and takes nothing, some or all.
+                for index in outboxes.indices where !outboxes[index].isEmpty {
+                    let offered = pending(outboxes[index], pool).bytes
+                    #expect(offered == Array(models[index].prefix(offered.count)))
+                    let taken = [0, numbers.below(offered.count + 1), offered.count][
+                        numbers.below(3)]
+                    outboxes[index].consume(taken, returningTo: &pool)
+                    models[index].removeFirst(taken)
+                }
+                pool.endRuns()
+            }
+            switch numbers.below(7) {
+            case 5, 6:
+                guard let run = pool.addRun(SharedBytes(fresh)) else { continue }
+                for index in outboxes.indices {
+                    outboxes[index].append(run, from: &pool)
+                    models[index] += fresh
+                }
             case 0:
                 outboxes[which].append(from: &pool) { $0 += fresh }
                 models[which] += fresh
@@ -130,7 +150,7 @@ struct OutboxTests {
                 models[which] = []
             default:
                 guard !outboxes[which].isEmpty else { continue }
-                let offered = pending(outboxes[which]).bytes
+                let offered = pending(outboxes[which], pool).bytes
                 #expect(offered == Array(models[which].prefix(offered.count)))
                 #expect(!offered.isEmpty)
                 let taken = numbers.below(offered.count + 1)
@@ -142,32 +162,134 @@ struct OutboxTests {
         }
     }
 
-    @Test("A pool gives an emptied buffer out again, and keeps no giants")
+    @Test("A pool gives an emptied queue out again, and keeps no giants")
     func pool() {
         var pool = BufferPool()
-        var small: [UInt8] = []
-        small.reserveCapacity(1_000)
-        small += [1, 2, 3]
-        let capacity = small.capacity
-        pool.give(&small)
-        #expect(small.isEmpty && small.capacity == 0)
-        let again = pool.take()
-        #expect(again.isEmpty && again.capacity == capacity)
-        var giant = [UInt8](repeating: 0, count: 1_000_000)
-        pool.give(&giant)
-        #expect(pool.take().capacity < 1_000_000)
+        let small = OutboxQueue(capacity: 1_000)
+        pool.give(small)
+        #expect(pool.take() === small)
+        #expect(pool.take() !== small)
+        let giant = OutboxQueue(capacity: 1_000_000)
+        pool.give(giant)
+        #expect(pool.take() !== giant)
+    }
+
+    @Test("What comes back to the pool is empty, and keeps its memory")
+    func emptied() {
+        var pool = BufferPool()
+        var outbox = Outbox()
+        outbox.append(from: &pool) { $0 += self.bytes(5_000) }
+        outbox.append(shared: SharedBytes(bytes(20_000)), from: &pool)
+        outbox.append(from: &pool) { $0 += self.bytes(3_000) }
+        outbox.consume(6_000, returningTo: &pool)
+        outbox.clear(returningTo: &pool)
+        var other = Outbox()
+        other.append(from: &pool) { $0 += [1] }
+        #expect(pending(other).bytes == [1])
+        other.clear(returningTo: &pool)
+        #expect(pool.take().capacity >= 3_000)
     }
 
     @Test("Trimming frees half of what is kept")
     func trim() {
         var pool = BufferPool()
-        for _ in 0..<4 {
-            var buffer: [UInt8] = []
-            buffer.reserveCapacity(5_000)
-            pool.give(&buffer)
-        }
+        for _ in 0..<4 { pool.give(OutboxQueue(capacity: 5_000)) }
         pool.trim()
         #expect((0..<4).map { _ in pool.take().capacity >= 5_000 } == [true, true, false, false])
         pool.trim()
+    }
+
+    // MARK: Runs
+
+    private func run(_ bytes: [UInt8], _ pool: inout BufferPool) -> Run {
+        guard let run = pool.addRun(SharedBytes(bytes)) else { preconditionFailure("no run") }
+        return run
+    }
+
+    @Test("A run is offered as it is to every outbox that was empty, and nothing is copied")
+    func runs() {
+        var pool = BufferPool()
+        let run = run([1, 2, 3], &pool)
+        var outboxes = [Outbox(), Outbox(), Outbox()]
+        var places: Set<UInt> = []
+        for index in outboxes.indices {
+            outboxes[index].append(run, from: &pool)
+            #expect(outboxes[index].count == 3 && !outboxes[index].isEmpty)
+            #expect(pending(outboxes[index], pool).bytes == [1, 2, 3])
+            unsafe outboxes[index].withPending(in: pool) { chunks in
+                _ = unsafe places.insert(UInt(bitPattern: chunks[0].baseAddress))
+            }
+            outboxes[index].consume(3, returningTo: &pool)
+            #expect(outboxes[index].isEmpty)
+        }
+        #expect(places.count == 1)
+        pool.endRuns()
+    }
+
+    @Test("An empty text makes no run")
+    func emptyRun() {
+        var pool = BufferPool()
+        #expect(pool.addRun(SharedBytes([])) == nil)
+        #expect(pool.addRun(SharedBytes([1])) != nil)
+    }
+
+    @Test(
+        "What the socket leaves of a run outlives the tick, at every byte",
+        arguments: [1, 40, Outbox.sharingThreshold - 1, Outbox.sharingThreshold, 40_000])
+    func shortWrite(size: Int) {
+        let whole = bytes(size, from: 3)
+        let cuts = Set([0, 1, 2, size / 2, size - 2, size - 1, size]).filter { 0...size ~= $0 }
+        for written in cuts.sorted() {
+            var pool = BufferPool()
+            var outbox = Outbox()
+            outbox.append(run(whole, &pool), from: &pool)
+            outbox.consume(written, returningTo: &pool)
+            pool.endRuns()
+            // Another run takes its place.
+            _ = run([0, 0, 0, 0], &pool)
+            #expect(outbox.count == size - written)
+            #expect(pending(outbox, pool).bytes == Array(whole[written...]))
+            outbox.append(from: &pool) { $0 += [7, 8] }
+            #expect(pending(outbox, pool).bytes == Array(whole[written...]) + [7, 8])
+            outbox.consume(outbox.count - 1, returningTo: &pool)
+            #expect(pending(outbox, pool).bytes == [8])
+        }
+    }
+
+    @Test(
+        "What follows a run comes behind it: copied bytes, shared ones, another run",
+        arguments: [30, Outbox.sharingThreshold], [0, 1, 2])
+    func behindRun(size: Int, kind: Int) {
+        var pool = BufferPool()
+        let (first, second) = (bytes(size), bytes(size, from: 99))
+        var outbox = Outbox()
+        outbox.append(run(first, &pool), from: &pool)
+        switch kind {
+        case 0: outbox.append(from: &pool) { $0 += second }
+        case 1: outbox.append(shared: SharedBytes(second), from: &pool)
+        default: outbox.append(run(second, &pool), from: &pool)
+        }
+        #expect(outbox.count == 2 * size)
+        pool.endRuns()
+        #expect(pending(outbox, pool).bytes == first + second)
+        outbox.consume(size + 1, returningTo: &pool)
+        #expect(pending(outbox, pool).bytes == Array(second[1...]))
+    }
+
+    @Test("A run behind what waits is copied there; an outbox that is cleared forgets its run")
+    func runBehind() {
+        var pool = BufferPool()
+        var outbox = Outbox()
+        outbox.append(from: &pool) { $0 += [1, 2] }
+        outbox.append(run([3, 4], &pool), from: &pool)
+        pool.endRuns()
+        #expect(pending(outbox, pool).bytes == [1, 2, 3, 4])
+        outbox.clear(returningTo: &pool)
+        outbox.append(run([5], &pool), from: &pool)
+        outbox.clear(returningTo: &pool)
+        #expect(outbox.isEmpty)
+        pool.endRuns()
+        outbox.append(from: &pool) { $0 += [6] }
+        #expect(pending(outbox, pool).bytes == [6])
     }
 }
