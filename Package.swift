@@ -34,6 +34,8 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         // The log front end that the rest of the Swift server world uses.
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        // Latencies of the load harness, in no server.
+        .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
     ],
     targets: [
         // C: only what Swift cannot import. Each is imported by exactly one Swift module.
@@ -85,6 +87,20 @@ let package = Package(
             name: "martlet-store-bench",
             dependencies: ["StorePostgres", "StoreCore", "Reactor", "Domain", "Basics"],
             path: "LoadTests/StoreBench", swiftSettings: strict),
+
+        // The load harness: LoadCore is values in, values out; martlet-load joins it to sockets.
+        .target(
+            name: "LoadCore",
+            dependencies: ["Wire", .product(name: "Histogram", package: "hdrhistogram-swift")],
+            path: "LoadTests/LoadCore", swiftSettings: strict),
+        .executableTarget(
+            name: "martlet-load",
+            dependencies: [
+                "LoadCore", "Client", "Reactor", "Identity", "WebSocket", "Wire", "Basics",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            path: "LoadTests/Load", swiftSettings: strict),
+        tests("LoadCoreTests", ["LoadCore", "WebSocket", "Wire", "Domain", "Basics"]),
 
         // Instructions and allocations of each stage of the data path; see Scripts/micro.
         .target(name: "CAllocations", path: "LoadTests/CAllocations"),

@@ -6,6 +6,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -46,17 +47,28 @@ int martlet_epoll_modify(int epoll, int fd, uint32_t events, uint64_t data) {
 
 int martlet_epoll_remove(int epoll, int fd) { return control(epoll, EPOLL_CTL_DEL, fd, 0, 0); }
 
-int martlet_epoll_wait(int epoll, struct martlet_epoll_event *events, int capacity,
-                       int timeout_ms) {
-    struct epoll_event raw[512];
-    if (capacity > 512) capacity = 512;
-    int count = epoll_wait(epoll, raw, capacity, timeout_ms);
+static int taken(const struct epoll_event *raw, int count, struct martlet_epoll_event *events) {
     if (count < 0) return errno == EINTR ? 0 : -errno;
     for (int i = 0; i < count; i++) {
         events[i].events = raw[i].events;
         events[i].data = raw[i].data.u64;
     }
     return count;
+}
+
+int martlet_epoll_wait(int epoll, struct martlet_epoll_event *events, int capacity,
+                       int timeout_ms) {
+    struct epoll_event raw[512];
+    if (capacity > 512) capacity = 512;
+    return taken(raw, epoll_wait(epoll, raw, capacity, timeout_ms), events);
+}
+
+int martlet_epoll_wait_ns(int epoll, struct martlet_epoll_event *events, int capacity,
+                          int64_t timeout_ns) {
+    struct epoll_event raw[512];
+    if (capacity > 512) capacity = 512;
+    struct timespec timeout = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
+    return taken(raw, epoll_pwait2(epoll, raw, capacity, &timeout, NULL), events);
 }
 
 int martlet_eventfd(void) { OR_ERRNO(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)); }
@@ -160,13 +172,30 @@ int martlet_resolve(const char *host, uint16_t port, int numeric,
 const char *martlet_resolve_error(int error) { return gai_strerror(error); }
 
 int martlet_connect(const struct martlet_address *address) {
-    struct sockaddr_storage storage;
+    return martlet_connect_from(address, NULL, 0);
+}
+
+int martlet_connect_from(const struct martlet_address *address,
+                         const struct martlet_address *source, int receive_buffer) {
+    struct sockaddr_storage storage, from;
     memset(&storage, 0, sizeof storage);
     memcpy(&storage, address->bytes, sizeof address->bytes);
     int fd = socket(storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) return -errno;
     int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (receive_buffer > 0)
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
+    if (source != NULL) {
+        memset(&from, 0, sizeof from);
+        memcpy(&from, source->bytes, sizeof source->bytes);
+        setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+        if (bind(fd, (struct sockaddr *)&from, source->length) < 0) {
+            int error = errno;
+            close(fd);
+            return -error;
+        }
+    }
     if (connect(fd, (struct sockaddr *)&storage, address->length) < 0 && errno != EINPROGRESS) {
         int error = errno;
         close(fd);
@@ -199,6 +228,12 @@ int martlet_shutdown_send(int fd) { OR_ERRNO(shutdown(fd, SHUT_WR)); }
 
 int martlet_close(int fd) { OR_ERRNO(close(fd)); }
 
+int martlet_reset(int fd) {
+    struct linger now = {.l_onoff = 1, .l_linger = 0};
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    OR_ERRNO(close(fd));
+}
+
 int64_t martlet_raise_file_limit(void) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return -errno;
@@ -223,6 +258,15 @@ int martlet_signalfd_next(int fd) {
     ssize_t count = read(fd, &info, sizeof info);
     if (count < 0) return errno == EINTR || errno == EAGAIN ? 0 : -errno;
     return (int)info.ssi_signo;
+}
+
+int martlet_pin_thread(int core) {
+    prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
+    if (core < 0) return 0;
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(core, &set);
+    OR_ERRNO(sched_setaffinity(0, sizeof set, &set));
 }
 
 void martlet_name_thread(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }

@@ -14,6 +14,14 @@ package struct SocketAddress: Sendable {
 
     private init(_ raw: martlet_address) { self.raw = raw }
 
+    /// The addresses of a host, by the system's resolver, which blocks for as long as it likes. For
+    /// programs that have nothing else to do meanwhile; others have `NameResolver`.
+    package static func resolveBlocking(
+        _ host: String, port: UInt16
+    ) -> Result<[SocketAddress], ResolveError> {
+        resolve(host, port: port, isNumeric: false)
+    }
+
     /// Why a name has no addresses.
     package struct ResolveError: Error, Hashable, Sendable {
         package let text: String
@@ -40,6 +48,22 @@ extension Socket {
     package static func connect(to address: SocketAddress) throws(SystemError) -> Int32 {
         var raw = address.raw
         return unsafe try checked("connect", martlet_connect(&raw))
+    }
+
+    /// The same from a local address, whose port the system chooses.
+    ///
+    /// - Parameter receiveBufferBytes: SO_RCVBUF, set before connecting so that it bounds the
+    ///   window; 0 for the system's own.
+    package static func connect(
+        to address: SocketAddress, from source: SocketAddress?, receiveBufferBytes: Int = 0
+    ) throws(SystemError) -> Int32 {
+        var raw = address.raw
+        guard var local = source?.raw else {
+            return unsafe try checked(
+                "connect", martlet_connect_from(&raw, nil, Int32(clamping: receiveBufferBytes)))
+        }
+        return unsafe try checked(
+            "connect", martlet_connect_from(&raw, &local, Int32(clamping: receiveBufferBytes)))
     }
 
     /// Whether a socket that became writable got there.

@@ -46,19 +46,26 @@ package struct Poller: ~Copyable {
 
     deinit { _ = martlet_close(descriptor) }
 
-    package func add(_ fd: Int32, _ tag: PollTag) throws(SystemError) {
+    package func add(
+        _ fd: Int32, _ tag: PollTag, reads: Bool = true, writes: Bool = false
+    ) throws(SystemError) {
         _ = try checked(
             "epoll_ctl",
-            martlet_epoll_add(descriptor, fd, UInt32(MARTLET_EPOLLIN), tag.bits))
+            martlet_epoll_add(
+                descriptor, fd, Self.events(reads: reads, writes: writes), tag.bits))
     }
 
     package func setInterest(
         _ fd: Int32, _ tag: PollTag, reads: Bool, writes: Bool
     ) throws(SystemError) {
-        let events =
-            (reads ? UInt32(MARTLET_EPOLLIN) : 0)
-            | (writes ? UInt32(MARTLET_EPOLLOUT) : 0)
-        _ = try checked("epoll_ctl", martlet_epoll_modify(descriptor, fd, events, tag.bits))
+        _ = try checked(
+            "epoll_ctl",
+            martlet_epoll_modify(
+                descriptor, fd, Self.events(reads: reads, writes: writes), tag.bits))
+    }
+
+    private static func events(reads: Bool, writes: Bool) -> UInt32 {
+        (reads ? UInt32(MARTLET_EPOLLIN) : 0) | (writes ? UInt32(MARTLET_EPOLLOUT) : 0)
     }
 
     package func remove(_ fd: Int32) { _ = martlet_epoll_remove(descriptor, fd) }
@@ -71,6 +78,24 @@ package struct Poller: ~Copyable {
             unsafe martlet_epoll_wait(
                 descriptor, $0.baseAddress, Int32(Self.maximumEvents), timeoutMs ?? -1)
         }
+        try take(count, into: &events)
+    }
+
+    /// The same to the nanosecond, for who has to act on time: `System.pin` takes the timers' slack
+    /// away.
+    package mutating func wait(
+        nanoseconds: UInt64, into events: inout [PollEvent]
+    ) throws(SystemError) {
+        let timeout = Int64(clamping: nanoseconds)
+        let count = unsafe raw.withUnsafeMutableBufferPointer {
+            unsafe martlet_epoll_wait_ns(
+                descriptor, $0.baseAddress, Int32(Self.maximumEvents), timeout)
+        }
+        try take(count, into: &events)
+    }
+
+    @inline(__always)
+    private func take(_ count: Int32, into events: inout [PollEvent]) throws(SystemError) {
         _ = try checked("epoll_wait", count)
         for index in 0..<Int(max(0, count)) {
             let bits = raw[index].events

@@ -27,6 +27,9 @@ int martlet_epoll_modify(int epoll, int fd, uint32_t events, uint64_t data);
 int martlet_epoll_remove(int epoll, int fd);
 /* Waits at most timeout_ms (-1: without end). At most 512 events. */
 int martlet_epoll_wait(int epoll, struct martlet_epoll_event *events, int capacity, int timeout_ms);
+/* The same with a timeout in nanoseconds, at least 0. */
+int martlet_epoll_wait_ns(int epoll, struct martlet_epoll_event *events, int capacity,
+                          int64_t timeout_ns);
 
 int martlet_eventfd(void);
 int martlet_eventfd_signal(int fd);
@@ -52,6 +55,10 @@ int martlet_resolve(const char *host, uint16_t port, int numeric,
 const char *martlet_resolve_error(int error);
 /* A non-blocking TCP socket that is connecting; close-on-exec, TCP_NODELAY. */
 int martlet_connect(const struct martlet_address *address);
+/* The same from a local address (its port is the system's choice, made when the peer is known), and
+ * with SO_RCVBUF set before. source may be null, receive_buffer 0. */
+int martlet_connect_from(const struct martlet_address *address,
+                         const struct martlet_address *source, int receive_buffer);
 /* What became of it, once it is writable: 0 or an errno. */
 int martlet_connect_result(int fd);
 int64_t martlet_receive(int fd, void *buffer, uint64_t count);
@@ -59,6 +66,8 @@ int64_t martlet_send(int fd, const void *buffer, uint64_t count);
 int64_t martlet_write_vector(int fd, const struct iovec *vectors, int count);
 int martlet_shutdown_send(int fd);
 int martlet_close(int fd);
+/* Closes with a reset: what a lost network looks like to the peer; no TIME_WAIT is left. */
+int martlet_reset(int fd);
 /* Raises the soft limit of open files to the hard one. Returns it. */
 int64_t martlet_raise_file_limit(void);
 /* Blocks SIGTERM, SIGINT in this thread and those it makes; returns a signalfd for them.
@@ -66,6 +75,8 @@ int64_t martlet_raise_file_limit(void);
 int martlet_signalfd(void);
 /* The next signal, 0 where none is pending. */
 int martlet_signalfd_next(int fd);
+/* Binds the calling thread to a core, and lets its timers fire without slack. core -1: any. */
+int martlet_pin_thread(int core);
 /* Names the calling thread; the kernel keeps 15 bytes. */
 void martlet_name_thread(const char *name);
 /* CLOCK_MONOTONIC and CLOCK_REALTIME in nanoseconds. */
