@@ -31,11 +31,15 @@ def say(text=""):
 
 
 class Failed(SystemExit):
-    """The sentence that the program ends with; who measures many servers may catch it."""
+    """Ends the program with a sentence; who measures many servers catches it and goes on."""
+
+    def __init__(self, text):
+        super().__init__(f"{PROGRAM}: {text}")
+        self.text = text
 
 
 def fail(text):
-    raise Failed(f"{PROGRAM}: {text}")
+    raise Failed(text)
 
 
 def machine():
