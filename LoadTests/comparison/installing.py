@@ -12,12 +12,13 @@ class NotInstalled(Exception):
 
 
 def run(words, **more):
-    """What it printed, or NotInstalled with its last line."""
+    """What it printed, or NotInstalled with its first complaint."""
     done = subprocess.run([str(word) for word in words], stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, **more)
     if done.returncode:
         lines = [line for line in done.stdout.splitlines() if line.strip()]
-        raise NotInstalled(lines[-1] if lines else f"{words[0]} ended with {done.returncode}")
+        complaints = [line for line in lines if line.startswith(("ERROR: ", "E: "))]
+        raise NotInstalled((complaints + lines[-1:] + [f"status {done.returncode}"])[0])
     return done.stdout
 
 

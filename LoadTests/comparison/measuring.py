@@ -5,6 +5,7 @@ both stand on it."""
 import os
 import platform
 import re
+import shutil
 import socket
 import statistics
 import subprocess
@@ -76,11 +77,12 @@ def warn_of_neighbours(shares):
 
 def build():
     BUILD.mkdir(exist_ok=True)
+    compiler = "cc" if shutil.which("cc") else "clang"  # which comes with Swift
     for target, sources in ((RAW, ["raw.c"]), (WSLOAD, CLIENT_SOURCES)):
         newest = max(path.stat().st_mtime for path in SOURCE.iterdir())
         if target.exists() and target.stat().st_mtime > newest:
             continue
-        command = ["cc", *CC_FLAGS, "-o", str(target), *(str(SOURCE / s) for s in sources)]
+        command = [compiler, *CC_FLAGS, "-o", str(target), *(str(SOURCE / s) for s in sources)]
         if subprocess.run(command).returncode:
             fail(f"{target.name} does not compile")
 
