@@ -5,6 +5,7 @@ Each is started afresh for each measurement, in a folder of the run, on 127.0.0.
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ class Started:
     command: list
     port: int | None = None
     environment: dict | None = None
+    processes: int = 1      # of which it consists; a port may be open before the last one runs
     load_words: tuple = ()  # for martlet-load besides
 
 
@@ -72,7 +74,8 @@ def nchan(options, folder):
     # As root, nginx's worker would become a user who may not write into the folder.
     path = configuration("nchan.conf", folder, port=port, modules=NGINX_MODULES,
                          user="user root root;" if os.geteuid() == 0 else "")
-    return Started(["nginx", "-e", "stderr", "-p", folder, "-c", path], port)
+    return Started(["nginx", "-e", "stderr", "-p", folder, "-c", path], port,
+                   processes=2)
 
 
 def nats(options, folder):
@@ -176,7 +179,16 @@ class Running:
         self.server = Server(peer.name, started.command, self.folder, port=started.port,
                              environment=started.environment)
         self.url, self.load_words = self.server.url(peer.path), started.load_words
-        self.pids = tree(self.server.process.pid)
+        self.pids = self.wait_for(started.processes)
+
+    def wait_for(self, processes):
+        deadline = time.monotonic() + 5
+        while len(found := tree(self.server.process.pid)) < processes:
+            if time.monotonic() > deadline:
+                self.server.stop()
+                fail(f"{self.peer.name} has {len(found)} of {processes} processes")
+            time.sleep(0.01)
+        return found
 
     def log(self):
         return self.server.log.read_text(errors="replace")[-1000:] if self.server else ""
