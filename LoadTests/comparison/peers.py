@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from .cases import CLOSED
 from .measuring import RAW, ROOT, Server, fail, free_port
 from .processes import listeners, tree
 
@@ -112,8 +113,11 @@ PEERS = [
          martlet, path="/bench"),
     Peer("martlet-product", "Martlet, product",
          "authenticated users of chats, JSON of dialect v1 read and written, membership, hub; "
-         "typing, which is ephemeral and not stored; its content is its own, shorter",
-         martlet, dialect="v1", path="/ws", traffic="typing", cannot=("echo",)),
+         "typing, which is not stored, is shorter, and which nothing answers: only at given rates",
+         martlet, dialect="v1", path="/ws", traffic="typing", cannot=CLOSED),
+    Peer("martlet-durable", "Martlet, durable",
+         "the same with messages: each is committed to SQLite before it is delivered",
+         martlet, dialect="v1", path="/ws", cannot=("echo", "handshakes", "memory")),
     Peer("socketify", "uWebSockets (socketify)",
          "uWebSockets on libuv; rooms are its topics, in C++",
          socketify, caveats=("echo", "rooms-of-ten", "p99-rooms", "handshakes"),
