@@ -85,6 +85,8 @@ struct FleetBridgeTests {
         try await apart {
             let audience = try Audience()
             let alice = try audience.fleet.client("alice", at: 0, dialect: .ws)
+            // She follows all her chats unasked, but from a moment that nobody tells her.
+            try alice.join(audience.chat)
             try audience.publish("user:bob", audience.message("to bob alone", id: "b-1"))
             try audience.expectEverywhere("to bob alone", seq: 0)
             let payload = #"{"id":"n-1","title":"Hello","body":"Bob","data":{"list":[1,2.5,null]}}"#
