@@ -219,7 +219,8 @@ extension ProductFrame {
             frame.code = text(payload, "code", reader, source)
         case .sessionReady: frame.kind = .ready
         case .caughtUp: frame.kind = .caughtUp
-        case .sessionExpiring, .messageStored, .receipt, .chatChanged, .notification: break
+        case .sessionExpiring, .messageStored, .receipt, .chatChanged, .notification, .topicEvent:
+            break
         }
         return frame
     }
