@@ -21,7 +21,9 @@ class Case:
         """The text of its scenario file; `traffic` is what the server's face offers."""
         keys = {"layout": self.layout, **self.keys}
         if self.kind in ("closed", "open"):
-            keys |= {"traffic": traffic, "size": SIZE, "warm-up": "1s", "duration": f"{seconds:g}s"}
+            # It ends when all is there; 80,000 deliveries may take a slow server ten seconds.
+            keys |= {"traffic": traffic, "size": SIZE, "warm-up": "1s",
+                     "duration": f"{seconds:g}s", "cool-down": "20s"}
         else:
             keys |= {"traffic": "none", "warm-up": "0s"}
         return "".join(f"{key} = {value}\n" for key, value in keys.items())

@@ -100,7 +100,8 @@ def socketio(options, folder):
                     "--host", "127.0.0.1", "--port", port, "--loop", "uvloop",
                     "--http", "httptools", "--ws", "websockets-sansio",
                     "--ws-per-message-deflate", "false", "--backlog", "4096",
-                    "--log-level", "warning", "--no-access-log"], port, PYTHON)
+                    "--log-level", "warning", "--no-access-log",
+                    "--timeout-graceful-shutdown", "2"], port, PYTHON)
 
 
 def node_ws(options, folder):
@@ -124,7 +125,8 @@ PEERS = [
          caveat="a handler in Python for each message and each connection, which weighs more here "
          "than uWebSockets itself",
          debian=("libuv1", "python3-venv"), tested="libuv1 1.44.2-1+deb12u1", requirements="socketify.txt"),
-    Peer("nchan", "nginx + nchan", "one worker; a channel a room, buffered in shared memory",
+    Peer("nchan", "nginx + nchan", "one worker; a channel a room, buffered in shared memory; a "
+         "handshake subscribes, and it answers nothing to who sent it (echo)",
          nchan, cannot=("echo",), debian=("nginx", "libnginx-mod-nchan"),
          tested="nginx 1.22.1-9+deb12u10, libnginx-mod-nchan 1:1.3.6+dfsg-2"),
     Peer("nats", "nats-server", "its own protocol in WebSocket frames; a subject a room",
@@ -170,6 +172,7 @@ class Running:
 
     def __init__(self, peer, options, folder):
         self.peer, self.server, self.load_words = peer, None, ()
+        self.log = ""  # the end of what it said, once it has ended
         if peer.url:
             self.url = peer.url
             port = peer.url.removeprefix("ws://").partition("/")[0].rpartition(":")[2]
@@ -194,13 +197,11 @@ class Running:
             time.sleep(0.01)
         return found
 
-    def log(self):
-        return self.server.log.read_text(errors="replace")[-1000:] if self.server else ""
-
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         if self.server:
             self.server.stop()
+            self.log = self.server.log.read_text(errors="replace")[-1000:].strip()
             shutil.rmtree(self.folder, ignore_errors=True)

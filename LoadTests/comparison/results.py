@@ -7,6 +7,8 @@ from .measuring import spread
 
 # Above this the client is what is measured, and only CPU a unit says anything of the server.
 CLIENT_IS_FULL = 0.95
+# Above this a latency from the time a message was due is to a part the client's.
+CLIENT_IS_LATE = 0.01
 NOTHING = "–"
 
 COUNT, RATIO, CPU, PART = "{:,.0f}", "{:.2f}", "{:.2f}", "{:.0%}"
@@ -22,7 +24,7 @@ COLUMNS = {
              ("server CPU µs a {unit}", "cpuEach", CPU, False),
              ("CPU ÷ {base}", "cpuEach", RATIO, True), ("server's core", "server", PART, False)],
     "opens": [("{units}/s", "rate", COUNT, False), ("÷ {base}", "rate", RATIO, True),
-              ("server CPU µs, opened and closed", "cpuEach", CPU, False),
+              ("server CPU µs a {unit}", "cpuEach", CPU, False),
               ("CPU ÷ {base}", "cpuEach", RATIO, True), ("p50 µs", "p50", COUNT, False),
               ("p99 µs", "p99", COUNT, False)],
     "memory": [("private bytes a {unit}", "memory", COUNT, False),
@@ -69,7 +71,11 @@ class Results:
 
     def client_is_full(self, case, peer_name):
         shares = self.values(case, peer_name, "client")
-        return bool(shares) and statistics.median(shares) > CLIENT_IS_FULL
+        return case.kind == "closed" and statistics.median(shares or [0]) > CLIENT_IS_FULL
+
+    def client_is_late(self, case, peer_name):
+        shares = self.values(case, peer_name, "late")
+        return case.kind == "open" and statistics.median(shares or [0]) > CLIENT_IS_LATE
 
     # ---- tables: (heads, rows) of text
 
@@ -91,8 +97,9 @@ class Results:
         return cells
 
     def marks(self, case, peer):
-        full = case.kind == "closed" and self.client_is_full(case, peer.name)
-        return (" *" if full else "") + (" †" if case.name in peer.caveats else "")
+        marks = [(" *", self.client_is_full(case, peer.name)),
+                 (" ‡", self.client_is_late(case, peer.name)), (" †", case.name in peer.caveats)]
+        return "".join(mark for mark, is_so in marks if is_so)
 
     def why_nothing(self, case, peer):
         if peer.name in self.not_installed:
@@ -104,9 +111,12 @@ class Results:
     def notes(self, case):
         """Lines below the table of that case."""
         lines = []
-        if case.kind == "closed" and any(self.client_is_full(case, p.name) for p in self.peers):
+        if any(self.client_is_full(case, peer.name) for peer in self.peers):
             lines.append(f"\\* The client's core was full (over {CLIENT_IS_FULL:.0%}): that rate "
                          f"is the client's. Judge by the CPU a {case.unit}.")
+        if any(self.client_is_late(case, peer.name) for peer in self.peers):
+            lines.append(f"‡ Over {CLIENT_IS_LATE:.0%} of the messages left the client over 10 ms "
+                         f"after they were due: a part of that latency is the client's.")
         for peer in self.peers:
             if case.name in peer.caveats and (case.name, peer.name) in self.windows:
                 lines.append(f"† {peer.title}: {peer.caveat}.")

@@ -72,6 +72,14 @@ class ResultsTests(unittest.TestCase):
             self.assertEqual(found.of_case(self.case)[1][0][1], mark)
             self.assertEqual(len(found.notes(self.case)), notes)
 
+    def test_a_client_that_is_late_is_marked_where_latency_is_from_the_time_due(self):
+        case = CASE["p99-room"]
+        for late, mark, notes in ((0.01, "100 [100–100]", 0), (0.011, "100 [100–100] ‡", 1)):
+            found = results("martlet", cases=("p99-room",))
+            found.add(case, BY_NAME["martlet"], 0, window(100, client=1, late=late))
+            self.assertEqual(found.of_case(case)[1][0][1], mark)
+            self.assertEqual(len(found.notes(case)), notes)
+
     def test_nobody_is_left_out_silently(self):
         found = results("martlet", "nats", "nchan", "node-ws", "raw-join")
         found.not_installed["nats"] = "no network"
@@ -126,7 +134,7 @@ class WordsTests(unittest.TestCase):
     def test_what_a_run_lost_is_why_it_does_not_count(self):
         raw = {"oracle": {"lost": 1200, "repeated": 0, "reordered": 0, "foreign": 1},
                "errors": {"closed": 3}}
-        self.assertEqual(complaint(1, raw, "x"), "1,200 lost; 1 foreign; 3 × closed")
+        self.assertEqual(complaint(1, raw, "x"), "1,200 not delivered; 1 foreign; 3 × closed")
         self.assertEqual(complaint(2, None, "a\nno server\n\n"), "no server")
         self.assertEqual(complaint(2, None, ""), "the load ended with 2")
 
@@ -196,10 +204,10 @@ class ProcessesTests(unittest.TestCase):
             self.assertGreaterEqual(processes.cpu_seconds(pids), 0)
             process.stdin.close()
 
-    def test_sockets_and_listeners_are_found(self):
-        before = processes.sockets([os.getpid()])
+    def test_descriptors_and_listeners_are_found(self):
+        before = processes.descriptors([os.getpid()])
         with socket.create_server(("127.0.0.1", 0)) as server:
-            self.assertEqual(processes.sockets([os.getpid()]), before + 1)
+            self.assertEqual(processes.descriptors([os.getpid()]), before + 1)
             port = server.getsockname()[1]
             self.assertIn(os.getpid(), processes.listeners(port))
         self.assertNotIn(os.getpid(), processes.listeners(port))
