@@ -121,9 +121,9 @@ PEERS = [
          martlet, dialect="v1", path="/ws", cannot=("echo", "handshakes", "memory")),
     Peer("socketify", "uWebSockets (socketify)",
          "uWebSockets on libuv; rooms are its topics, in C++",
-         socketify, caveats=("echo", "rooms-of-ten", "p99-rooms", "handshakes"),
-         caveat="a handler in Python for each message and each connection, which weighs more here "
-         "than uWebSockets itself",
+         socketify, caveats=("echo", "rooms-of-ten", "memory"),
+         caveat="each message, and each connection of a room, has Python in it, which weighs here "
+         "as much as uWebSockets itself or more",
          debian=("libuv1", "python3-venv"), tested="libuv1 1.44.2-1+deb12u1", requirements="socketify.txt"),
     Peer("nchan", "nginx + nchan", "one worker; a channel a room, buffered in shared memory; a "
          "handshake subscribes, and it answers nothing to who sent it (echo)",
