@@ -117,23 +117,23 @@ class Server:
                 pinned(core, command), stdout=log, stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL, cwd=folder, env={**os.environ, **(environment or {})})
         try:
-            self.port = self.wait_until(lambda text: port if is_open(port) else None) if port \
-                else self.wait_until(printed_port)
+            self.port = self.wait_for_port(port)
         except BaseException:
             self.stop()
             raise
 
-    def wait_until(self, port_of):
+    def wait_for_port(self, given):
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             text = self.log.read_text(errors="replace")
-            port = port_of(text)
+            port = printed_port(text) if given is None else given if is_open(given) else None
             if port:
                 return port
             if self.process.poll() is not None:
                 fail(f"{self.name} ended with {self.process.returncode}:\n{text[-2000:]}")
             time.sleep(0.01)
-        fail(f"{self.name} printed no port within 30 s:\n{text[-2000:]}")
+        what = "did not listen" if given else "printed no port"
+        fail(f"{self.name} {what} within 30 s:\n{text[-2000:]}")
 
     def url(self, path):
         return f"ws://127.0.0.1:{self.port}{path}"

@@ -123,7 +123,7 @@ class Results:
             failed = self.failures.get((case.name, peer.name), {})
             if failed:
                 count = len(failed) + len(self.windows.get((case.name, peer.name), {}))
-                first = next(iter(failed.values()))
+                first = " ".join(next(iter(failed.values())).split())
                 lines.append(f"{peer.title}: failed in {len(failed)} of {count} repeats: {first}")
         return lines
 
