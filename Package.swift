@@ -101,6 +101,10 @@ let package = Package(
             ],
             path: "LoadTests/Load", swiftSettings: strict),
         tests("LoadCoreTests", ["LoadCore", "WebSocket", "Wire", "Domain", "Basics"]),
+        // Tests of the real martlet-load, on a server that lies and on the real one.
+        tests(
+            "LoadHarnessTests",
+            ["LoadCore", "ServerSupport", "Reactor", "WebSocket", "Basics"]),
 
         // Instructions and allocations of each stage of the data path; see Scripts/micro.
         .target(name: "CAllocations", path: "LoadTests/CAllocations"),

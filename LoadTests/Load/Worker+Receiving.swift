@@ -135,6 +135,8 @@ extension Worker {
         let settled = oracle.received(lane, head.number)
         if unsafe table[index].phase != .ready {
             report.replayed &+= 1
+        } else if unsafe table[index].isSlow {
+            // How long it did not read says nothing of the server.
         } else if head.time &- windowStart < windowLength {
             report.recent.record(now > head.time ? now &- head.time : 0)
         }

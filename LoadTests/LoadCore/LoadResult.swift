@@ -202,6 +202,7 @@ extension LoadResult {
             ("sent", total.sent), ("acked", total.acked), ("delivered", total.delivered),
             ("replayed", total.replayed), ("typingSent", total.typingSent),
             ("typingDelivered", total.typingDelivered), ("late", total.late),
+            ("unsent", total.unsent),
         ] {
             json.key(named: name)
             json.integer(value)

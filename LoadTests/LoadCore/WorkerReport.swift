@@ -45,6 +45,8 @@ package struct WorkerReport: Sendable {
     package var typingSent: UInt64 = 0
     package var typingDelivered: UInt64 = 0
     package var late: UInt64 = 0
+    /// Due while every sender was away.
+    package var unsent: UInt64 = 0
     package var errors: [String: Int] = [:]
     /// Nanoseconds that opening all connections took.
     package var openingTook: UInt64 = 0
@@ -78,7 +80,7 @@ package struct WorkerReport: Sendable {
     private static let sums: [(String, any WritableKeyPath<WorkerReport, UInt64> & Sendable)] = [
         ("sent", \.sent), ("acked", \.acked), ("delivered", \.delivered),
         ("replayed", \.replayed), ("typingSent", \.typingSent),
-        ("typingDelivered", \.typingDelivered), ("late", \.late),
+        ("typingDelivered", \.typingDelivered), ("late", \.late), ("unsent", \.unsent),
     ]
     private static let histograms:
         [(String, any WritableKeyPath<WorkerReport, LatencyHistogram> & Sendable)] = [
