@@ -137,6 +137,10 @@ package enum Socket {
 }
 
 package enum System {
+    /// Has large blocks of memory go back to the system when they are freed. For the start of the
+    /// process.
+    package static func tuneAllocator() { martlet_tune_allocator() }
+
     /// Raises the soft limit of open files to the hard one. Returns it.
     package static func raiseFileLimit() -> Int { Int(martlet_raise_file_limit()) }
 

@@ -38,6 +38,7 @@ package final class Node {
                     + "--jwt-secret or MARTLET_JWT_SECRET, or try --dev")
         }
         _ = System.raiseFileLimit()
+        System.tuneAllocator()
 
         var listeners = try Self.listen(configuration)
         port = listeners.port

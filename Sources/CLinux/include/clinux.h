@@ -68,6 +68,10 @@ int martlet_shutdown_send(int fd);
 int martlet_close(int fd);
 /* Closes with a reset: what a lost network looks like to the peer; no TIME_WAIT is left. */
 int martlet_reset(int fd);
+/* Large blocks are mapped one by one, so that they go back to the system when they are freed. By
+ * itself glibc stops doing so for blocks as large as any that was ever freed, and what small ones
+ * then come to lie between them keeps the memory of a burst for good. */
+void martlet_tune_allocator(void);
 /* Raises the soft limit of open files to the hard one. Returns it. */
 int64_t martlet_raise_file_limit(void);
 /* Blocks SIGTERM, SIGINT in this thread and those it makes; returns a signalfd for them.
