@@ -27,9 +27,10 @@ import Reactor
     private var listenerRests: Instant?
     private var drainDeadline: Instant?
 
+    /// 16 bytes a slot.
     private struct SocketState {
-        var descriptor: Int32 = -1
         var key = ConnectionKey(packed: 0)
+        var descriptor: Int32 = -1
         var wantsWrite = false
         /// The peer's half has ended: nothing is to be read, only written.
         var hasEnded = false
@@ -127,7 +128,7 @@ import Reactor
                     continue
                 }
                 while sockets.count <= Int(key.slot) { sockets.append(SocketState()) }
-                sockets[Int(key.slot)] = SocketState(descriptor: fd, key: key)
+                sockets[Int(key.slot)] = SocketState(key: key, descriptor: fd)
                 try poller.add(fd, PollTag(bits: key.packed))
             } catch {
                 guard !error.isPeersDoing else { continue }
