@@ -8,6 +8,32 @@ package struct Identifier: Hashable, Sendable {
         self.low = low
     }
 
+    /// From the usual form; nil for any other text, so that an identifier stands for one text only.
+    package init?(text: String) {
+        guard text.utf8.count == 36 else { return nil }
+        var (high, low): (UInt64, UInt64) = (0, 0)
+        var digits = 0
+        for (index, byte) in text.utf8.enumerated() {
+            if index == 8 || index == 13 || index == 18 || index == 23 {
+                guard byte == UInt8(ascii: "-") else { return nil }
+                continue
+            }
+            let nibble: UInt8
+            switch byte {
+            case UInt8(ascii: "0")...UInt8(ascii: "9"): nibble = byte - UInt8(ascii: "0")
+            case UInt8(ascii: "a")...UInt8(ascii: "f"): nibble = byte - UInt8(ascii: "a") + 10
+            default: return nil
+            }
+            if digits < 16 {
+                high = high << 4 | UInt64(nibble)
+            } else {
+                low = low << 4 | UInt64(nibble)
+            }
+            digits += 1
+        }
+        self.init(high: high, low: low)
+    }
+
     /// The usual 36-character lower-case form.
     package var text: String {
         unsafe String(unsafeUninitializedCapacity: 36) { buffer in

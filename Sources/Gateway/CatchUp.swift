@@ -43,7 +43,6 @@ final class CatchUp {
     var topicsAwaited = 0
     /// Waits for the outbox to drain.
     var isPaused = false
-    var hasStarted = false
     /// The client was told that it worked: after that a failure cannot be an answer any more.
     var hasAcknowledged = false
     /// The places in `chats` of which a page is being read, in the order asked.
@@ -60,4 +59,45 @@ final class CatchUp {
     static let maximumQueued = 64
     /// Chats of one read; the others of a long resume follow.
     static let chatsPerRead = 64
+}
+
+/// A catch-up that waits for its turn. Who comes back asks for all of their chats at once, and after
+/// a restart everybody comes back: so a join that waits takes 64 bytes here, and not the 330 of one
+/// that runs. What waits then is what a storm adds to the memory of the process.
+enum QueuedCatchUp {
+    /// Of one chat, but no resume.
+    case one(CatchUp.Kind, CompactName, since: Seq?)
+    case whole(CatchUp)
+
+    init(_ job: CatchUp) {
+        if case .resume = job.kind {
+            self = .whole(job)
+        } else if job.chats.count == 1 {
+            self = .one(job.kind, CompactName(job.chats[0].id.text), since: job.chats[0].since)
+        } else {
+            self = .whole(job)
+        }
+    }
+
+    var job: CatchUp {
+        switch self {
+        case .one(let kind, let chat, let since):
+            CatchUp(
+                kind: kind, chats: [CatchUp.Chat(id: ChatID(trusted: chat.text), since: since)])
+        case .whole(let job): job
+        }
+    }
+
+    /// Whether the client asks for a replay of that chat.
+    func replays(_ chat: ChatID) -> Bool {
+        switch self {
+        case .one(.join, let name, .some): name == CompactName(chat.text)
+        case .one: false
+        case .whole(let job):
+            switch job.kind {
+            case .join, .resume: job.chats.contains { $0.id == chat && $0.since != nil }
+            case .leave, .followAll, .broughtIn: false
+            }
+        }
+    }
 }

@@ -311,7 +311,7 @@ extension GatewayShard {
     }
 
     private func ask(_ operation: Operation, _ work: HTTPWork, _ connection: Connection) {
-        connection.isAnswering = true
+        connection.http?.isAnswering = true
         connection.deadline = nil
         submit(operation, .http(connection.key, work))
     }

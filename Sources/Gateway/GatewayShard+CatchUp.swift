@@ -10,7 +10,7 @@ extension GatewayShard {
     func enqueue(
         _ job: CatchUp, _ frame: DecodedFrame, _ connection: Connection, _ session: Session
     ) {
-        guard session.jobs.count < CatchUp.maximumQueued else {
+        guard session.job == nil || session.queuedJobs.count + 1 < CatchUp.maximumQueued else {
             limit(connection, session, frame, retryAfterMs: 1_000)
             return
         }
@@ -18,8 +18,12 @@ extension GatewayShard {
     }
 
     private func enqueue(_ job: CatchUp, _ connection: Connection, _ session: Session) {
-        session.jobs.append(job)
-        if session.jobs.count == 1 { start(connection, session) }
+        if session.job == nil, session.queuedJobs.isEmpty {
+            start(job, connection, session)
+            startQueued(connection, session)
+        } else {
+            session.enqueue(QueuedCatchUp(job))
+        }
     }
 
     /// A legacy session follows all of its user's chats, those of today and those to come.
@@ -35,31 +39,33 @@ extension GatewayShard {
             session)
     }
 
-    private func start(_ connection: Connection, _ session: Session) {
-        while let job = session.jobs.first, !job.hasStarted {
-            job.hasStarted = true
-            switch job.kind {
-            case .leave(let id):
-                leave(job.chats[0].id, connection, session)
-                session.jobs.removeFirst()
-                reply(connection, id, .leave, .done)
-            case .followAll:
-                // First the channel on which news of new chats comes, then the list.
-                let topic = topic(for: .user(session.actor.user))
-                if followedTopic(topic.channel, by: connection) == nil {
-                    subscribe(connection, to: topic, deliveredSeq: 0)
-                }
-                if topic.isFollowing {
-                    list(connection, session)
-                } else {
-                    topic.waitingForHome.append(connection.key)
-                    job.topicsAwaited = 1
-                }
-                return
-            case .join, .resume, .broughtIn:
-                follow(job, connection, session)
-                return
+    private func startQueued(_ connection: Connection, _ session: Session) {
+        while session.job == nil, let next = session.takeQueuedJob() {
+            start(next.job, connection, session)
+        }
+    }
+
+    private func start(_ job: CatchUp, _ connection: Connection, _ session: Session) {
+        switch job.kind {
+        case .leave(let id):
+            leave(job.chats[0].id, connection, session)
+            reply(connection, id, .leave, .done)
+        case .followAll:
+            session.job = job
+            // First the channel on which news of new chats comes, then the list.
+            let topic = topic(for: .user(session.user.id))
+            if followedTopic(topic.channel, by: session) == nil {
+                subscribe(session, to: topic, deliveredSeq: 0)
             }
+            if topic.isFollowing {
+                list(connection, session)
+            } else {
+                topic.waitingForHome.append(connection.key)
+                job.topicsAwaited = 1
+            }
+        case .join, .resume, .broughtIn:
+            session.job = job
+            follow(job, connection, session)
         }
     }
 
@@ -67,18 +73,18 @@ extension GatewayShard {
         if session.typing.set(chat, isTyping: false, now: now.instant) {
             publishTyping(chat, session, isTyping: false, connection)
         }
-        guard let topic = followedTopic(.chat(chat), by: connection) else { return }
-        unsubscribe(connection, from: topic)
+        guard let topic = followedTopic(.chat(chat), by: session) else { return }
+        unsubscribe(session, from: topic)
         releaseIfUnused(topic)
     }
 
     private func list(_ connection: Connection, _ session: Session) {
-        submit(.listConversations(session.actor.user), .catchUpList(connection.key))
+        submit(.listConversations(session.user.id), .catchUpList(connection.key))
     }
 
     func listed(_ key: ConnectionKey, _ result: LaneAnswer.Result) {
         guard let connection = connection(key), let session = connection.session,
-            let job = session.jobs.first
+            let job = session.job
         else { return }
         guard case .outcome(.conversations(let conversations)) = result else {
             finishFailed(job, connection, session)
@@ -106,7 +112,7 @@ extension GatewayShard {
     /// A topic that a catch-up of this connection waited for is followed now.
     func topicIsFollowed(_ key: ConnectionKey) {
         guard let connection = connection(key), let session = connection.session,
-            let job = session.jobs.first, job.topicsAwaited > 0
+            let job = session.job, job.topicsAwaited > 0
         else { return }
         job.topicsAwaited -= 1
         guard job.topicsAwaited == 0 else { return }
@@ -121,13 +127,13 @@ extension GatewayShard {
 
     private func openChats(_ job: CatchUp, _ connection: Connection, _ session: Session) {
         submit(
-            .openChats(OpenChats(user: session.actor.user, chats: job.chats.map(\.id))),
+            .openChats(OpenChats(user: session.user.id, chats: job.chats.map(\.id))),
             .catchUpOpen(connection.key))
     }
 
     func opened(_ key: ConnectionKey, _ result: LaneAnswer.Result) {
         guard let connection = connection(key), let session = connection.session,
-            let job = session.jobs.first
+            let job = session.job
         else { return }
         guard case .outcome(.opened(let opened)) = result, opened.count == job.chats.count else {
             finishFailed(job, connection, session)
@@ -166,7 +172,9 @@ extension GatewayShard {
             return
         }
         // Joined already: go on from what it has been given, without a hole.
-        if let topic = chat.topic, let delivered = unsubscribe(connection, from: topic) {
+        if let topic = chat.topic, let session = connection.session,
+            let delivered = unsubscribe(session, from: topic)
+        {
             switch job.kind {
             // The news of it may have overtaken entries that are still to come, the one that ended
             // an earlier stay among them.
@@ -262,12 +270,13 @@ extension GatewayShard {
         }
         guard connection.outbox.count < limits.outboxBytes / 4 else {
             job.isPaused = true
+            connection.mayResume = true
             return
         }
         submit(
             .readLogs(
                 ReadLogs(
-                    user: session.actor.user,
+                    user: session.user.id,
                     chats: job.reading.map {
                         ReadLogs.From(chat: job.chats[$0].id, after: job.chats[$0].sentThrough)
                     },
@@ -278,15 +287,14 @@ extension GatewayShard {
     }
 
     func resumeCatchUp(_ connection: Connection) {
-        guard let session = connection.session, let job = session.jobs.first, job.hasStarted,
-            !job.isPaused
+        guard let session = connection.session, let job = session.job, !job.isPaused
         else { return }
         advance(job, connection, session)
     }
 
     func pageRead(_ key: ConnectionKey, _ result: LaneAnswer.Result) {
         guard let connection = connection(key), let session = connection.session,
-            let job = session.jobs.first
+            let job = session.job
         else { return }
         guard case .outcome(.logs(let pages)) = result else {
             finishFailed(job, connection, session)
@@ -327,7 +335,7 @@ extension GatewayShard {
                 guard let session = connection.session else { return }
                 job.chats[index].sentThrough = delivery.seq
                 if let membership = delivery.membership, membership.endsMembership,
-                    membership.user == session.actor.user
+                    membership.user == session.user.id
                 {
                     job.chats[index].access = .former(lastVisible: delivery.seq)
                     break
@@ -354,38 +362,28 @@ extension GatewayShard {
             guard connection.session === session else { return }
         }
         // What is followed stays long: no more room than that.
-        connection.subscriptions.reserveCapacity(
-            connection.subscriptions.count + job.chats.count { $0.isMember })
+        // And for the joins that wait: whoever comes back asks for chat after chat.
+        let fresh = job.chats.count { $0.isMember } + session.queuedJobs.count
+        session.subscriptions.reserveCapacity(session.subscriptions.count + fresh)
         for chat in job.chats where chat.isMember {
-            guard let topic = chat.topic, followedTopic(topic.channel, by: connection) == nil,
+            guard let topic = chat.topic, followedTopic(topic.channel, by: session) == nil,
                 !isAskedLater(chat.id, session)
             else { continue }
-            subscribe(
-                connection, to: topic, deliveredSeq: max(chat.sentThrough, topic.applied))
+            subscribe(session, to: topic, deliveredSeq: max(chat.sentThrough, topic.applied))
         }
         finish(job, connection, session)
     }
 
     /// A legacy client that resumes right after it has said who it is: its replay comes first.
     private func isAskedLater(_ chat: ChatID, _ session: Session) -> Bool {
-        session.jobs.dropFirst().contains { job in
-            switch job.kind {
-            case .join, .resume: job.chats.contains { $0.id == chat && $0.since != nil }
-            case .leave, .followAll, .broughtIn: false
-            }
-        }
+        session.queuedJobs.contains { $0.replays(chat) }
     }
 
     private func finish(_ job: CatchUp, _ connection: Connection, _ session: Session) {
         unpin(job)
-        guard connection.session === session, session.jobs.first === job else { return }
-        session.jobs.removeFirst()
-        if session.jobs.isEmpty {
-            // An empty array that was not always empty keeps its memory.
-            session.jobs = []
-        } else {
-            start(connection, session)
-        }
+        guard connection.session === session, session.job === job else { return }
+        session.job = nil
+        startQueued(connection, session)
     }
 
     /// The store could not answer: nothing was replayed beyond what was sent, and the client is
@@ -404,9 +402,9 @@ extension GatewayShard {
     }
 
     func abandonJobs(of session: Session) {
-        let jobs = session.jobs
-        session.jobs = []
-        for job in jobs where job.hasStarted { unpin(job) }
+        let job = session.job
+        session.forgetJobs()
+        if let job { unpin(job) }
     }
 
     private func unpin(_ job: CatchUp) {

@@ -61,13 +61,13 @@ extension GatewayShard {
         case .acknowledge(let chat, let seq):
             moveCursor(
                 AdvanceCursor(
-                    chat: chat, user: session.actor.user, device: session.actor.device,
+                    chat: chat, user: session.user.id, device: session.device,
                     delivered: .seq(seq), read: nil, isReadPrivate: false, at: now.wall),
                 frame, connection)
         case .read(let chat, let position, let isPrivate):
             moveCursor(
                 AdvanceCursor(
-                    chat: chat, user: session.actor.user, device: session.actor.device,
+                    chat: chat, user: session.user.id, device: session.device,
                     delivered: nil, read: position, isReadPrivate: isPrivate, at: now.wall),
                 frame, connection)
         case .type(let chat, let isTyping):
@@ -191,7 +191,7 @@ extension GatewayShard {
         typing isTyping: Bool, in chat: ChatID, _ frame: DecodedFrame, _ connection: Connection,
         _ session: Session
     ) {
-        let topic = followedTopic(.chat(chat), by: connection)
+        let topic = followedTopic(.chat(chat), by: session)
         if isTyping || topic == nil,
             let wait = session.user.typing.take(
                 rate: limits.typingPer10Seconds, periodMs: 10_000,
@@ -207,7 +207,7 @@ extension GatewayShard {
         }
         // Not joined here: whether they may, the store knows.
         submit(
-            .openChats(OpenChats(user: session.actor.user, chats: [chat])),
+            .openChats(OpenChats(user: session.user.id, chats: [chat])),
             .typing(connection.key, frame.id, chat, isTyping: isTyping))
     }
 
@@ -229,7 +229,7 @@ extension GatewayShard {
     ) {
         publish(
             .chat(chat),
-            .typing(Typing(chat: chat, user: session.actor.user, isTyping: isTyping)),
+            .typing(Typing(chat: chat, user: session.user.id, isTyping: isTyping)),
             from: connection.key)
     }
 
@@ -283,9 +283,12 @@ extension GatewayShard {
         // The token's device counts; without one, the client's word; without that, a new one.
         let named = claims.deviceId.flatMap { DeviceID($0) } ?? device
         let device = named ?? DeviceID(trusted: identifiers.next(at: now.wall).text)
-        let session = Session(user: state, device: device, expiresAt: expiry(of: claims))
+        let session = Session(
+            place: takePlace(of: connection), encoding: connection.encoding,
+            transport: connection.key, user: state, device: device,
+            expiresAt: expiry(of: claims))
+        seat(session, on: connection)
         state.connections.append(connection.key)
-        connection.session = session
         connection.phase = .open
         connection.deadline = nil
         counters[.authenticatedConnections] += 1
@@ -300,7 +303,7 @@ extension GatewayShard {
             followAll(connection, session)
         } else if configuration.isBridged {
             // What backends say to a user reaches all of their connections.
-            subscribe(connection, to: topic(for: .user(state.id)), deliveredSeq: 0)
+            subscribe(session, to: topic(for: .user(state.id)), deliveredSeq: 0)
         }
     }
 
@@ -308,7 +311,7 @@ extension GatewayShard {
         _ connection: Connection, _ session: Session, token: String, id: RequestID?
     ) {
         switch verifier.verify(token, nowMilliseconds: now.wall.milliseconds) {
-        case .valid(let claims) where UserID(claims.userId) == session.actor.user:
+        case .valid(let claims) where UserID(claims.userId) == session.user.id:
             session.expiresAt = expiry(of: claims)
             session.hasWarnedOfExpiry = false
             if let id { reply(connection, id, expiresAt: claims.expiresAtMilliseconds) }

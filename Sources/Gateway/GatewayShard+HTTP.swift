@@ -11,22 +11,23 @@ extension GatewayShard {
     // MARK: Bytes to requests
 
     func receiveHTTP(_ connection: Connection, _ bytes: inout MutableSpan<UInt8>) {
-        if connection.isAnswering || !connection.inbound.isEmpty {
+        guard let http = connection.http else { return }
+        if http.isAnswering || !http.inbound.isEmpty {
             // One read may bring the end of the largest request and the beginning of others.
             let bound =
                 limits.requestHeadBytes + limits.requestBodyBytes + limits.readBytesPerTick
-            guard connection.inbound.count + bytes.count <= bound else {
+            guard http.inbound.count + bytes.count <= bound else {
                 // Pipelined beyond all measure while an answer is awaited.
                 close(connection)
                 return
             }
             unsafe bytes.span.withUnsafeBufferPointer {
-                unsafe connection.inbound.append(contentsOf: $0)
+                unsafe http.inbound.append(contentsOf: $0)
             }
-            if !connection.isAnswering { continueHTTP(connection) }
+            if !http.isAnswering { continueHTTP(connection) }
             return
         }
-        process(connection, &bytes)
+        process(connection, http, &bytes)
     }
 
     /// Answers that wait for a client that pipelines and does not read; no further request is
@@ -35,21 +36,25 @@ extension GatewayShard {
 
     /// Looks at what has gathered: more of a request has come, or an answer has gone out.
     func continueHTTP(_ connection: Connection) {
-        guard !connection.inbound.isEmpty, connection.inbound.count >= connection.needed,
-            connection.outbox.count < Self.unreadAnswers
+        guard let http = connection.http, !http.inbound.isEmpty,
+            http.inbound.count >= http.needed, connection.outbox.count < Self.unreadAnswers
         else { return }
-        var gathered = connection.inbound
-        connection.inbound = []
+        var gathered = http.inbound
+        http.inbound = []
         var span = gathered.mutableSpan
-        process(connection, &span)
+        process(connection, http, &span)
     }
 
-    private func process(_ connection: Connection, _ bytes: inout MutableSpan<UInt8>) {
+    private func process(
+        _ connection: Connection, _ http: HTTPExchange, _ bytes: inout MutableSpan<UInt8>
+    ) {
         var start = 0
-        while start < bytes.count, connection.phase == .http, !connection.isAnswering,
+        while start < bytes.count, connection.phase == .http, !http.isAnswering,
             connection.outbox.count < Self.unreadAnswers
         {
-            guard let length = nextRequest(connection, bytes.span, from: start) else { break }
+            guard let length = nextRequest(connection, http, bytes.span, from: start) else {
+                break
+            }
             start += length
         }
         guard self.connection(connection.key) === connection else { return }
@@ -57,21 +62,21 @@ extension GatewayShard {
             if start < bytes.count { receiveFrames(connection, &bytes, from: start) }
         } else if connection.phase == .http, start < bytes.count {
             let rest = bytes.span.extracting(start..<bytes.count)
-            unsafe rest.withUnsafeBufferPointer { unsafe connection.inbound = Array($0) }
+            unsafe rest.withUnsafeBufferPointer { unsafe http.inbound = Array($0) }
         }
     }
 
     /// Handles the request at `start`. Returns how long it was, or nil where it is not whole yet,
     /// or no further one is to be read.
     private func nextRequest(
-        _ connection: Connection, _ bytes: Span<UInt8>, from start: Int
+        _ connection: Connection, _ http: HTTPExchange, _ bytes: Span<UInt8>, from start: Int
     ) -> Int? {
         let rest = bytes.extracting(start..<bytes.count)
-        if connection.scanned == 0 {
-            connection.httpBegan = now.instant
+        if http.scanned == 0 {
+            http.began = now.instant
             setDeadline(connection, inMs: limits.requestHeadTimeoutMs)
         }
-        switch requestParser.parse(rest, scannedFrom: &connection.scanned) {
+        switch requestParser.parse(rest, scannedFrom: &http.scanned) {
         case .needMore:
             return nil
         case .bad(let error):
@@ -84,18 +89,18 @@ extension GatewayShard {
             let total = length + (head.contentLength ?? 0)
             guard rest.count >= total else {
                 if refusesEarly(connection, head, rest.extracting(0..<length)) { return nil }
-                connection.needed = total
-                connection.scanned = 0
+                http.needed = total
+                http.scanned = 0
                 setDeadline(connection, inMs: limits.messageTimeoutMs)
-                if head.expectsContinue, !connection.hasContinued {
-                    connection.hasContinued = true
+                if head.expectsContinue, !http.hasContinued {
+                    http.hasContinued = true
                     append(to: connection) { ResponseWriter.appendContinue(into: &$0) }
                 }
                 return nil
             }
-            connection.needed = 0
-            connection.scanned = 0
-            connection.hasContinued = false
+            http.needed = 0
+            http.scanned = 0
+            http.hasContinued = false
             connection.deadline = nil
             handle(
                 connection, head, rest.extracting(0..<length),
@@ -143,10 +148,11 @@ extension GatewayShard {
         counters[.httpRequests] += 1
         var request = HTTPRequest(head: head, bytes: bytes)
         if !keepsAlive { request.keepsAlive = false }
-        request.began = connection.httpBegan
+        guard let http = connection.http else { return }
+        request.began = http.began
         if !configuration.forwardedFor.trusted.isEmpty {
-            connection.address = configuration.forwardedFor.client(
-                peer: connection.peer, head: head, in: bytes)
+            http.address = configuration.forwardedFor.client(
+                peer: http.peer, head: head, in: bytes)
         }
         guard let path = request.path else {
             answer(connection, request, CommandError(.invalidInput, "the path cannot be decoded"))
@@ -214,7 +220,7 @@ extension GatewayShard {
                 CommandError(.draining, "this server is stopping", retryAfterMs: 1_000))
             return
         }
-        if let wait = takeConnect(connection.address) {
+        if let address = connection.http?.address, let wait = takeConnect(address) {
             counters[.rateLimited] += 1
             answer(
                 connection, request,
@@ -270,7 +276,7 @@ extension GatewayShard {
             Handshake.appendAnswer(accept: accept, subprotocol: subprotocol, into: &$0)
         }
         connection.deadline = nil
-        connection.inbound = []
+        connection.http = nil
         counters[.activeConnections] += 1
     }
 
@@ -419,7 +425,7 @@ extension GatewayShard {
         }
         closeIfTooSlow(connection)
         let wasAnswering = connection.isAnswering
-        connection.isAnswering = false
+        connection.http?.isAnswering = false
         guard connection.phase == .http else { return }
         guard request.keepsAlive, !isDraining else {
             drain(connection)

@@ -161,46 +161,37 @@ extension GatewayShard {
             topic.channel.home(of: shardCount), .unwatch(topic.channel, shard: index))
     }
 
-    /// The topic of a channel, where the connection follows it.
-    func followedTopic(_ channel: Channel, by connection: Connection) -> Topic? {
+    /// The topic of a channel, where the subscriber follows it.
+    func followedTopic(_ channel: Channel, by subscriber: Subscriber) -> Topic? {
         guard let index = topicIndices[channel],
-            connection.subscriptions.contains(where: { $0.topic == index })
+            subscriber.subscriptions.contains(where: { $0.topic == index })
         else { return nil }
         return topics[Int(index)]
     }
 
     // MARK: Subscriptions
 
-    func subscribe(_ connection: Connection, to topic: Topic, deliveredSeq: Seq) {
-        let subscription = Int32(connection.subscriptions.count)
-        let member = topic.add(
-            slot: connection.key.slot, subscription: subscription, deliveredSeq: deliveredSeq)
-        connection.subscriptions.append(Subscription(topic: topic.index, member: member))
-        counters[.subscriptions] += 1
-    }
-
-    /// Ends a subscription. Returns how far the connection had been served.
-    @discardableResult
-    func unsubscribe(_ connection: Connection, from topic: Topic) -> Seq? {
-        guard
-            let place = connection.subscriptions.firstIndex(where: { $0.topic == topic.index })
-        else { return nil }
-        let delivered = topic.members[Int(connection.subscriptions[place].member)].deliveredSeq
-        removeMember(Int(connection.subscriptions[place].member), of: topic)
-        let last = connection.subscriptions.count - 1
-        if place != last {
-            let moved = connection.subscriptions[last]
-            connection.subscriptions[place] = moved
-            topics[Int(moved.topic)]?.members[Int(moved.member)].subscription = Int32(place)
+    /// A place in the slab for somebody who speaks through the connection. There are no more of
+    /// them than connections, so 24 bits name it.
+    func takePlace(of connection: Connection) -> UInt32 {
+        if let place = freePlaces.popLast() {
+            transports[Int(place)] = connection.key.slot
+            return place
         }
-        connection.subscriptions.removeLast()
-        counters[.subscriptions] -= 1
-        return delivered
+        subscribers.append(nil)
+        transports.append(connection.key.slot)
+        return UInt32(subscribers.count - 1)
     }
 
-    func endSubscriptions(of connection: Connection) {
-        let subscriptions = connection.subscriptions
-        connection.subscriptions = []
+    func seat(_ subscriber: Subscriber, on connection: Connection) {
+        subscribers[Int(subscriber.place)] = subscriber
+        connection.subscriber = subscriber
+    }
+
+    /// Ends all that it follows; its place is another's from here on.
+    func removeSubscriber(_ subscriber: Subscriber) {
+        let subscriptions = subscriber.subscriptions
+        subscriber.subscriptions = []
         counters[.subscriptions] -= subscriptions.count
         for subscription in subscriptions {
             guard let topic = topics[Int(subscription.topic)] else { continue }
@@ -209,11 +200,41 @@ extension GatewayShard {
             removeMember(Int(subscription.member), of: topic)
             releaseIfUnused(topic)
         }
+        subscribers[Int(subscriber.place)] = nil
+        freePlaces.append(subscriber.place)
+    }
+
+    func subscribe(_ subscriber: Subscriber, to topic: Topic, deliveredSeq: Seq) {
+        let subscription = Int32(subscriber.subscriptions.count)
+        let member = topic.add(
+            subscriber, subscription: subscription, deliveredSeq: deliveredSeq)
+        subscriber.subscriptions.append(Subscription(topic: topic.index, member: member))
+        counters[.subscriptions] += 1
+    }
+
+    /// Ends a subscription. Returns how far the subscriber had been served.
+    @discardableResult
+    func unsubscribe(_ subscriber: Subscriber, from topic: Topic) -> Seq? {
+        guard
+            let place = subscriber.subscriptions.firstIndex(where: { $0.topic == topic.index })
+        else { return nil }
+        let member = Int(subscriber.subscriptions[place].member)
+        let delivered = topic.deliveredSeq(of: member)
+        removeMember(member, of: topic)
+        let last = subscriber.subscriptions.count - 1
+        if place != last {
+            let moved = subscriber.subscriptions[last]
+            subscriber.subscriptions[place] = moved
+            topics[Int(moved.topic)]?.setSubscription(Int32(place), of: Int(moved.member))
+        }
+        subscriber.subscriptions.removeLast()
+        counters[.subscriptions] -= 1
+        return delivered
     }
 
     private func removeMember(_ index: Int, of topic: Topic) {
         topic.remove(at: index) { member, place in
-            connections[Int(member.slot)]?
+            subscribers[Int(member.place)]?
                 .subscriptions[Int(member.subscription)].member = place
         }
     }
@@ -253,19 +274,19 @@ extension GatewayShard {
     private func serveLast(_ user: UserID, through end: Seq, of topic: Topic) {
         guard let state = users[user] else { return }
         for key in state.connections {
-            guard let connection = connection(key),
-                let subscription = connection.subscriptions.first(where: {
+            guard let connection = connection(key), let session = connection.session,
+                let subscription = session.subscriptions.first(where: {
                     $0.topic == topic.index
                 })
             else { continue }
-            let served = topic.members[Int(subscription.member)].deliveredSeq
+            let served = topic.deliveredSeq(of: Int(subscription.member))
             // It joined by a membership that was read later than this one ended.
             guard served < end else { continue }
             let passing = topic.pass?.deliveries ?? []
             for delivery in passing + topic.pending where delivery.seq > served {
                 deliver(delivery, to: connection)
             }
-            unsubscribe(connection, from: topic)
+            unsubscribe(session, from: topic)
             // The news that they are back may have overtaken this one on its way from another shard.
             if connection.dialect.isLegacy, case .chat(let chat) = topic.channel {
                 broughtIn(connection, to: chat, since: topic.applied)
@@ -290,7 +311,7 @@ extension GatewayShard {
             }
             budget -= max(1, servePass(of: topic, budget: min(budget, Self.fanOutTurnMembers)))
             fanOutStart += 1
-            if let pass = topic.pass, pass.position >= topic.members.count { topic.pass = nil }
+            if let pass = topic.pass, pass.position >= topic.members.count { topic.endPass() }
             if topic.pass == nil, topic.pending.isEmpty {
                 topic.isQueued = false
             } else {
@@ -309,45 +330,53 @@ extension GatewayShard {
 
     /// Serves up to `budget` members. Returns how many.
     private func servePass(of topic: Topic, budget: Int) -> Int {
+        guard let pass = topic.pass else { return 0 }
         var served = 0
-        while served < budget, let pass = topic.pass, pass.position < topic.members.count {
-            let position = pass.position
-            let member = topic.members[position]
-            pass.position = position + 1
-            if pass.lastSeq > member.deliveredSeq {
-                topic.members[position].deliveredSeq = pass.lastSeq
-            }
+        // Whoever is closed for being too slow leaves the topic, so its members are asked each time.
+        while served < budget, pass.position < topic.members.count {
+            let index = pass.position
+            let member = topic.members[index]
+            let delivered = topic.visit(index, pass)
             served += 1
-            guard let connection = connections[Int(member.slot)] else { continue }
-            serve(connection, member, pass)
+            guard let connection = connections[Int(transports[Int(member.place)])] else { continue }
+            if pass.isPlain, pass.firstSeq > delivered || pass.firstSeq == 0 {
+                servePlain(connection, member.encoding, pass)
+            } else {
+                serve(connection, member, pass, after: delivered)
+            }
         }
         return served
     }
 
-    private func serve(
-        _ connection: Connection, _ member: Topic.Member, _ pass: Topic.Pass
-    ) {
-        let isPlain =
-            !pass.isSelective && (pass.firstSeq == 0 || pass.firstSeq > member.deliveredSeq)
-            && (pass.exceptions.isEmpty || !pass.exceptions.contains(connection.key.packed))
-            && (!pass.hasDroppable || connection.outbox.count < limits.outboxBytes / 2)
-        guard isPlain else {
-            for delivery in pass.deliveries
-            where delivery.seq == 0 || delivery.seq > member.deliveredSeq {
-                deliver(delivery, to: connection)
-            }
-            return
-        }
+    /// Everything that the pass has, as it is.
+    @inline(__always)
+    private func servePlain(_ connection: Connection, _ encoding: Encoding, _ pass: Topic.Pass) {
         let before = connection.outbox.count
-        if let run = pass.run(in: connection.encoding, from: &pool) {
+        if let run = pass.run(in: encoding, from: &pool) {
             connection.outbox.append(run, from: &pool)
         } else {
-            connection.outbox.append(shared: pass.joined(in: connection.encoding), from: &pool)
+            connection.outbox.append(shared: pass.joined(in: encoding), from: &pool)
         }
         counters[.outboxBytes] += connection.outbox.count - before
         counters[.deliveries] += pass.deliveries.count
         markDirty(connection)
         closeIfTooSlow(connection)
+    }
+
+    /// Where not everybody gets everything.
+    private func serve(
+        _ connection: Connection, _ member: Topic.Member, _ pass: Topic.Pass, after delivered: Seq
+    ) {
+        if !pass.isSelective, pass.firstSeq == 0 || pass.firstSeq > delivered,
+            !pass.exceptions.contains(connection.key.packed),
+            !pass.hasDroppable || connection.outbox.count < limits.outboxBytes / 2
+        {
+            servePlain(connection, member.encoding, pass)
+            return
+        }
+        for delivery in pass.deliveries where delivery.seq == 0 || delivery.seq > delivered {
+            deliver(delivery, to: connection)
+        }
     }
 
     /// The careful path: one delivery to one connection, if it is for them.
@@ -362,7 +391,7 @@ extension GatewayShard {
         case .allButOrigin: if isOrigin { return }
         case .allButCanonicalOrigin: if isOrigin, !connection.dialect.isLegacy { return }
         case .user(let user):
-            guard !isOrigin, connection.session?.actor.user == user else { return }
+            guard !isOrigin, connection.session?.user.id == user else { return }
         }
         switch delivery.content {
         case .joined(let chat, let since):
@@ -388,11 +417,15 @@ extension GatewayShard {
 
     func joinRoom(_ connection: Connection, _ name: String) {
         let topic = topic(for: .room(name))
-        subscribe(connection, to: topic, deliveredSeq: 0)
+        let subscriber = Subscriber(
+            place: takePlace(of: connection), encoding: connection.encoding,
+            transport: connection.key)
+        seat(subscriber, on: connection)
+        subscribe(subscriber, to: topic, deliveredSeq: 0)
     }
 
     func publishToRoom(_ connection: Connection, _ text: [UInt8]) {
-        guard let subscription = connection.subscriptions.first,
+        guard let subscription = connection.subscriber?.subscriptions.first,
             let topic = topics[Int(subscription.topic)]
         else { return }
         publish(topic.channel, .text(text), from: connection.key)

@@ -55,7 +55,7 @@ extension GatewayShard {
         while connection.session === session, let request = session.topicRequests.first {
             if request.isSubscribing, !request.hasStarted {
                 request.hasStarted = true
-                guard watch(request, connection) else {
+                guard watch(request, session) else {
                     session.topicRequests.removeFirst()
                     limit(
                         connection, session, request.frame,
@@ -68,7 +68,7 @@ extension GatewayShard {
             if request.isSubscribing {
                 subscribe(connection, session, request)
             } else {
-                unsubscribe(connection, request)
+                unsubscribe(connection, session, request)
             }
         }
         // An empty array that was not always empty keeps its memory.
@@ -76,8 +76,8 @@ extension GatewayShard {
     }
 
     /// Has the homes follow what is new. False, and nothing done, where that would be too many.
-    private func watch(_ request: TopicRequest, _ connection: Connection) -> Bool {
-        let followed = followedTopics(of: connection)
+    private func watch(_ request: TopicRequest, _ session: Session) -> Bool {
+        let followed = followedTopics(of: session)
         let new = request.names.filter { !followed.contains($0) }
         guard followed.count + new.count <= limits.topicsPerConnection else { return false }
         for name in new {
@@ -85,7 +85,7 @@ extension GatewayShard {
             topic.pins += 1
             request.watched.append(topic)
             if !topic.isFollowing {
-                topic.waitingForHome.append(connection.key)
+                topic.waitingForHome.append(session.transport)
                 request.awaited += 1
             }
         }
@@ -93,9 +93,9 @@ extension GatewayShard {
     }
 
     /// One walk over all that it follows, which may be thousands of chats.
-    private func followedTopics(of connection: Connection) -> Set<TopicName> {
+    private func followedTopics(of session: Session) -> Set<TopicName> {
         var names: Set<TopicName> = []
-        for subscription in connection.subscriptions {
+        for subscription in session.subscriptions {
             if case .topic(let name)? = topics[Int(subscription.topic)]?.channel {
                 names.insert(name)
             }
@@ -108,16 +108,18 @@ extension GatewayShard {
     ) {
         acknowledge(connection, request)
         if connection.session === session {
-            for topic in request.watched { subscribe(connection, to: topic, deliveredSeq: 0) }
+            for topic in request.watched { subscribe(session, to: topic, deliveredSeq: 0) }
         }
         unpin(request)
     }
 
-    private func unsubscribe(_ connection: Connection, _ request: TopicRequest) {
-        let followed = followedTopics(of: connection)
+    private func unsubscribe(
+        _ connection: Connection, _ session: Session, _ request: TopicRequest
+    ) {
+        let followed = followedTopics(of: session)
         for name in request.names where followed.contains(name) {
-            guard let topic = followedTopic(.topic(name), by: connection) else { continue }
-            unsubscribe(connection, from: topic)
+            guard let topic = followedTopic(.topic(name), by: session) else { continue }
+            unsubscribe(session, from: topic)
             releaseIfUnused(topic)
         }
         acknowledge(connection, request)

@@ -122,7 +122,7 @@ extension GatewayShard {
     /// Everything has been said: send what is left, shut our half, wait for the peer's end.
     func drain(_ connection: Connection) {
         connection.phase = .draining
-        connection.inbound = []
+        connection.http?.inbound = []
         setDeadline(connection, inMs: limits.closeTimeoutMs)
         markDirty(connection)
     }

@@ -48,7 +48,12 @@ package final class GatewayShard {
     var json: JSONReader
     var verifier: TokenVerifier
 
-    // The hub: what is followed here, and who is home here.
+    // The hub: who follows, what is followed here, and who is home here.
+    var subscribers: [Subscriber?] = []
+    /// By place of a subscriber: the slot of the connection that it speaks through. Beside the
+    /// subscribers and not in them, because each delivery reads it.
+    var transports: [UInt32] = []
+    var freePlaces: [UInt32] = []
     var topics: [Topic?] = []
     var freeTopics: [Int32] = []
     var topicIndices: [Channel: Int32] = [:]
@@ -242,14 +247,15 @@ package final class GatewayShard {
             connection.hasHalfClosed = true
             output.halfClosed.append(connection.key)
         }
-        if connection.phase == .http, !connection.inbound.isEmpty, !connection.isAnswering {
+        if connection.phase == .http, connection.hasInbound, !connection.isAnswering {
             resumable.append(connection.key)
         }
-        if let job = connection.session?.jobs.first, job.isPaused,
-            connection.outbox.count < limits.outboxBytes / 4
-        {
-            job.isPaused = false
-            resumable.append(connection.key)
+        if connection.mayResume, connection.outbox.count < limits.outboxBytes / 4 {
+            connection.mayResume = false
+            if let job = connection.session?.job, job.isPaused {
+                job.isPaused = false
+                resumable.append(connection.key)
+            }
         }
     }
 
@@ -308,7 +314,7 @@ package final class GatewayShard {
         // more.
         if connection.phase == .http, connection.isAnswering || !connection.outbox.isEmpty {
             connection.phase = .draining
-            connection.inbound = []
+            connection.http?.inbound = []
             setDeadline(connection, inMs: limits.closeTimeoutMs)
             return
         }
@@ -349,8 +355,12 @@ package final class GatewayShard {
     /// Ends what the connection took part in; the socket may stay for the closing handshake.
     func leaveSession(_ connection: Connection) {
         if connection.isWebSocket { counters[.activeConnections] -= 1 }
-        endSubscriptions(of: connection)
-        guard let session = connection.session else { return }
+        guard let subscriber = connection.subscriber else { return }
+        removeSubscriber(subscriber)
+        guard let session = subscriber.session else {
+            connection.subscriber = nil
+            return
+        }
         for chat in session.typing.endAll() {
             publishTyping(chat, session, isTyping: false, connection)
         }
@@ -359,7 +369,7 @@ package final class GatewayShard {
         session.user.connections.removeAll { $0 == connection.key }
         session.user.lastUsed = now.instant
         counters[.authenticatedConnections] -= 1
-        connection.session = nil
+        connection.subscriber = nil
     }
 
     func markDirty(_ connection: Connection) {
@@ -498,10 +508,10 @@ package final class GatewayShard {
         switch connection.phase {
         case .http:
             if connection.isAnswering { return }
-            if connection.inbound.isEmpty {
-                close(connection)
-            } else {
+            if connection.hasInbound {
                 answerTimeout(connection)
+            } else {
+                close(connection)
             }
         case .unauthenticated: disconnect(connection, .authTimeout)
         case .closing, .draining: close(connection)
@@ -511,6 +521,8 @@ package final class GatewayShard {
 
     private func keepHouse() {
         pool.trim()
+        // A storm of joins is over: its table would stay for ever.
+        if pendingWork.isEmpty, pendingWork.capacity > 256 { pendingWork = [:] }
         let longAgo = 60_000
         users = users.filter {
             !$0.value.connections.isEmpty

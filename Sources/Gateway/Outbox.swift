@@ -31,7 +31,9 @@ package struct Outbox {
     private var queue: OutboxQueue?
     /// Bytes that wait.
     package private(set) var count = 0
-    private var run = Run.none
+    /// The run that is all that waits: its place in the pool and one more; 0 for none. Then `count`
+    /// is its length.
+    private var run: UInt32 = 0
 
     package init() {}
 
@@ -54,10 +56,10 @@ package struct Outbox {
     @inline(__always)
     package mutating func append(_ run: Run, from pool: inout BufferPool) {
         if count == 0 {
-            self.run = run
+            self.run = run.place + 1
             count = run.count
         } else {
-            append(shared: pool.bytes(of: run), from: &pool)
+            append(shared: pool.bytes(ofRun: run.place + 1), from: &pool)
         }
     }
 
@@ -68,7 +70,7 @@ package struct Outbox {
         in pool: borrowing BufferPool,
         _ body: (UnsafeBufferPointer<UnsafeRawBufferPointer>) -> Result
     ) -> Result {
-        if !run.isNone { return unsafe Self.offer(pool.bytes(of: run).bytes, from: 0, body) }
+        if run != 0 { return unsafe Self.offer(pool.bytes(ofRun: run).bytes, from: 0, body) }
         guard let queue else { return unsafe body(UnsafeBufferPointer(start: nil, count: 0)) }
         if queue.chunks.isEmpty { return unsafe Self.offer(queue.tail, from: queue.head, body) }
         return unsafe Self.gather(queue.chunks[...], queue.tail, queue.head, [], body)
@@ -112,8 +114,8 @@ package struct Outbox {
     /// The first `written` bytes have gone. What is left of a run is copied.
     @inline(__always)
     package mutating func consume(_ written: Int, returningTo pool: inout BufferPool) {
-        if !run.isNone, written == count {
-            run = .none
+        if run != 0, written == count {
+            run = 0
             count = 0
             return
         }
@@ -121,7 +123,7 @@ package struct Outbox {
     }
 
     private mutating func consumeSome(_ written: Int, returningTo pool: inout BufferPool) {
-        if !run.isNone {
+        if run != 0 {
             ownRun(from: written, pool: &pool)
             return
         }
@@ -137,7 +139,7 @@ package struct Outbox {
     package mutating func clear(returningTo pool: inout BufferPool) {
         if let queue { pool.give(queue) }
         queue = nil
-        run = .none
+        run = 0
         count = 0
     }
 
@@ -145,7 +147,7 @@ package struct Outbox {
 
     @inline(__always)
     private mutating func ownQueue(from pool: inout BufferPool) -> OutboxQueue {
-        if !run.isNone { ownRun(from: 0, pool: &pool) }
+        if run != 0 { ownRun(from: 0, pool: &pool) }
         if let queue { return queue }
         let taken = pool.take()
         queue = taken
@@ -155,8 +157,8 @@ package struct Outbox {
     /// Something is to follow the run, or the socket took only its first `start` bytes: the rest is
     /// kept beyond the tick.
     private mutating func ownRun(from start: Int, pool: inout BufferPool) {
-        let shared = pool.bytes(of: run)
-        run = .none
+        let shared = pool.bytes(ofRun: run)
+        run = 0
         count = 0
         append(shared: shared, from: start, pool: &pool)
     }
@@ -222,8 +224,6 @@ package struct Run {
     /// Bytes, at least 1.
     fileprivate let length: UInt32
 
-    fileprivate static let none = Run(place: 0, length: 0)
-    fileprivate var isNone: Bool { length == 0 }
     package var count: Int { Int(length) }
 }
 
@@ -232,7 +232,7 @@ package struct Run {
 package struct BufferPool {
     private static let freshCapacity = 512
     private static let largestKept = 65_536
-    private static let maximumKept = 4_096
+    private static let maximumKept = 256
 
     private var queues: [OutboxQueue] = []
     private var runs: [SharedBytes] = []
@@ -245,13 +245,16 @@ package struct BufferPool {
 
     /// The bytes as a run of this tick; nil where there are none, or too many for one (4 GiB).
     package mutating func addRun(_ bytes: SharedBytes) -> Run? {
-        guard let length = UInt32(exactly: bytes.bytes.count), length > 0 else { return nil }
+        guard let length = UInt32(exactly: bytes.bytes.count), length > 0,
+            let place = UInt32(exactly: runs.count), place < .max
+        else { return nil }
         runs.append(bytes)
-        return Run(place: UInt32(runs.count - 1), length: length)
+        return Run(place: place, length: length)
     }
 
+    /// - Parameter run: its place and one more.
     @inline(__always)
-    fileprivate borrowing func bytes(of run: Run) -> SharedBytes { runs[Int(run.place)] }
+    fileprivate borrowing func bytes(ofRun run: UInt32) -> SharedBytes { runs[Int(run) - 1] }
 
     /// Every outbox has been offered: none notes a run any more.
     package mutating func endRuns() {

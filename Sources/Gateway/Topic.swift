@@ -12,12 +12,29 @@ import Wire
 /// frames into one run of bytes an encoding, and walks the members, over several ticks where they
 /// are many.
 final class Topic {
+    /// Eight bytes: 24 bits name the subscriber, and a delivery to most members reads no more.
     struct Member {
-        var slot: UInt32
-        /// Index in the connection's `subscriptions`.
+        private var bits: UInt32
+        /// Index in the subscriber's `subscriptions`.
         var subscription: Int32
-        /// Entries up to here have been put into its outbox, or were none of its business.
-        var deliveredSeq: Seq
+
+        init(place: UInt32, encoding: Encoding, subscription: Int32) {
+            bits = place | UInt32(encoding.rawValue) << 24
+            self.subscription = subscription
+        }
+
+        /// The subscriber's, in the shard's slab.
+        var place: UInt32 { bits & 0xFF_FFFF }
+
+        var encoding: Encoding {
+            Encoding(rawValue: UInt8(truncatingIfNeeded: bits >> 24 & 0x7F)) ?? .v1Frames
+        }
+
+        /// How far it has been served is not what the topic says of all, but in `ownSeqs`.
+        var hasOwnSeq: Bool {
+            get { bits >> 31 != 0 }
+            set { bits = bits & 0x7FFF_FFFF | (newValue ? 1 << 31 : 0) }
+        }
     }
 
     final class Pass {
@@ -36,8 +53,13 @@ final class Topic {
         /// Something in it is for one user only: everyone takes the careful path.
         var isSelective = false
         var hasDroppable = false
+        /// Everybody gets everything: the way of nearly all passes, with one test.
+        private(set) var isPlain = false
 
         init(deliveries: [Delivery]) { self.deliveries = deliveries }
+
+        /// What it holds is known.
+        func seal() { isPlain = !isSelective && !hasDroppable && exceptions.isEmpty }
 
         /// All its deliveries in an encoding.
         func joined(in encoding: Encoding) -> SharedBytes {
@@ -78,14 +100,20 @@ final class Topic {
     var applied: Seq = 0
     var memberCount = 0
 
-    var members: [Member] = []
+    private(set) var members: [Member] = []
+    /// What the passes that have ended gave to everybody who was here. Nearly always a member has
+    /// been served up to here, or up to the end of the pass that has visited it; so that is stored
+    /// once, and not in each member.
+    private var servedSeq: Seq = 0
+    /// By place: how far those members have been served that joined ahead of the passes.
+    private var ownSeqs: [UInt32: Seq] = [:]
     /// Catch-ups that need this topic to stay.
     var pins = 0
     var waitingForHome: [ConnectionKey] = []
 
     var pending: [Delivery] = []
     var pendingBytes = 0
-    var pass: Pass?
+    private(set) var pass: Pass?
     var isQueued = false
 
     /// The last entries, kept while somebody catches up: what arrives between their read of the
@@ -161,23 +189,78 @@ final class Topic {
             case .event, .text: break
             }
         }
+        pass.seal()
         pending = []
         pendingBytes = 0
         self.pass = pass
     }
 
+    /// The pass has met everybody.
+    func endPass() {
+        guard let pass else { return }
+        servedSeq = max(servedSeq, pass.lastSeq)
+        self.pass = nil
+    }
+
     // MARK: Members
 
     /// Adds a member at the end; a pass that is under way will meet it.
-    func add(slot: UInt32, subscription: Int32, deliveredSeq: Seq) -> Int32 {
-        members.append(
-            Member(slot: slot, subscription: subscription, deliveredSeq: deliveredSeq))
+    ///
+    /// - Parameter deliveredSeq: entries up to here have been given to it, or are none of its
+    ///   business.
+    func add(_ subscriber: Subscriber, subscription: Int32, deliveredSeq: Seq) -> Int32 {
+        // Nothing is on its way: what arrived while nobody was here has been served, too.
+        if pass == nil, pending.isEmpty { servedSeq = max(servedSeq, applied) }
+        var member = Member(
+            place: subscriber.place, encoding: subscriber.encoding, subscription: subscription)
+        if deliveredSeq != servedSeq {
+            member.hasOwnSeq = true
+            ownSeqs[member.place] = deliveredSeq
+        }
+        // By an eighth of what is here, not by doubling: most topics come to rest somewhere.
+        if members.count == members.capacity, members.count >= 64 {
+            members.reserveCapacity(members.count + members.count / 8)
+        }
+        members.append(member)
         return Int32(members.count - 1)
+    }
+
+    /// Entries up to here have been put into the member's outbox, or were none of its business.
+    func deliveredSeq(of index: Int) -> Seq {
+        let member = members[index]
+        if member.hasOwnSeq, let seq = ownSeqs[member.place] { return seq }
+        if let pass, index < pass.position { return max(servedSeq, pass.lastSeq) }
+        return servedSeq
+    }
+
+    /// The pass comes to its next member: returns how far that has been served before it.
+    @inline(__always)
+    func visit(_ index: Int, _ pass: Pass) -> Seq {
+        pass.position = index + 1
+        guard members[index].hasOwnSeq else { return servedSeq }
+        return visitAhead(index, pass)
+    }
+
+    private func visitAhead(_ index: Int, _ pass: Pass) -> Seq {
+        let place = members[index].place
+        let before = ownSeqs[place] ?? servedSeq
+        if max(before, pass.lastSeq) == max(servedSeq, pass.lastSeq) {
+            members[index].hasOwnSeq = false
+            ownSeqs[place] = nil
+        } else {
+            ownSeqs[place] = max(before, pass.lastSeq)
+        }
+        return before
+    }
+
+    func setSubscription(_ subscription: Int32, of index: Int) {
+        members[index].subscription = subscription
     }
 
     /// Removes the member at `index` by moving others into its place; `moved` is told who went
     /// where. A pass under way still meets every remaining member exactly once.
     func remove(at index: Int, moved: (Member, Int32) -> Void) {
+        if members[index].hasOwnSeq { ownSeqs[members[index].place] = nil }
         var hole = index
         if let pass, hole < pass.position {
             // Keep what was visited in front: the last visited fills the hole.

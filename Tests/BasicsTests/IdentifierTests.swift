@@ -86,3 +86,29 @@ struct IdentifierTests {
         #expect(first.bits() != second.bits())
     }
 }
+
+extension IdentifierTests {
+    @Test("Its own text is read back as it; no other spelling is")
+    func reading() {
+        var generator = IdentifierGenerator(random: SplitMix64(seed: 5))
+        for _ in 0..<100 {
+            let identifier = generator.next(at: WallTime(milliseconds: 1_767_225_600_123))
+            #expect(Identifier(text: identifier.text) == identifier)
+        }
+        let text = "01234567-89ab-cdef-fedc-ba9876543210"
+        #expect(Identifier(text: text)?.text == text)
+        // Another digit is another identifier, and what is no digit is none.
+        let digits = Set("0123456789abcdef")
+        for index in text.indices {
+            for mark in ["g", "A", "/", ":", "`", "é", "-", "0"] where mark != String(text[index]) {
+                var other = text
+                other.replaceSubrange(index...index, with: mark)
+                let isOne = text[index] != "-" && digits.contains(mark)
+                #expect(Identifier(text: other)?.text == (isOne ? other : nil))
+            }
+        }
+        for wrong in ["", "0", String(text.dropLast()), text + "0", text.uppercased()] {
+            #expect(Identifier(text: wrong) == nil)
+        }
+    }
+}

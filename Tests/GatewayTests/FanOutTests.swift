@@ -179,6 +179,95 @@ struct FanOutTests {
         #expect(sockets[0].closeCode == 1003)
     }
 
+    // MARK: Shared bytes
+
+    @Test(
+        "What a socket does not take at once of a room's text comes later, whole",
+        arguments: 0...17)
+    func shortWrites(first: Int) {
+        let (node, sockets) = roomOf(3)
+        sockets[1].limit(to: first)
+        // Seven bytes with the header, then nine.
+        sockets[0].sendText("first")
+        sockets[2].sendText("secondo")
+        #expect(sockets[1].received.count == min(first, 16))
+        for _ in 0..<20 { sockets[1].limit(to: 1) }
+        #expect(sockets[1].takeTexts() == ["first", "secondo"])
+        #expect(sockets[0].takeTexts() == ["first", "secondo"])
+        #expect(node.counter(.outboxBytes) == 0)
+    }
+
+    @Test("One tick with several chats, an answer before and typing behind: all of it, in order")
+    func severalTopics() {
+        let node = TestNode()
+        for chat in ["c1", "c2", "c3"] { node.group(chat, ["alice", "bob", "carol"]) }
+        let bob = node.member("bob", of: "c1")
+        for chat in ["c2", "c3"] { _ = bob.ask("chat.join", ["chatId": .string(chat)]) }
+        let carol = node.member("carol", of: "c2")
+        let entries = [
+            node.append("c1", by: "alice", "1"), node.append("c2", by: "alice", "2"),
+            node.append("c3", by: "alice", "3"), node.append("c1", by: "alice", "4"),
+        ]
+        node.together {
+            bob.send(TestSocket.say("typing", ["chatId": "c1", "isTyping": true], id: 7))
+            for entry in entries { node.arrive(.entry(entry), on: .chat(entry.chat)) }
+        }
+        #expect(Set(bob.contents()) == ["1", "2", "3", "4"])
+        #expect(carol.contents() == ["2"])
+        #expect(node.counter(.outboxBytes) == 0)
+    }
+
+    @Test("A reader that is closed in the tick of a pass has its bytes before the close frame")
+    func closeBehindRun() {
+        let (node, sockets) = roomOf(2, ["outbox": "16384", "batchBytes": "100000"])
+        let text = String(repeating: "x", count: 11_996)
+        func send(_ count: Int) {
+            node.together { for _ in 0..<count { sockets[0].sendText(text) } }
+        }
+        // 108,000 bytes in frames are less than both bounds together, 116,384; 120,000 are more.
+        send(9)
+        #expect(sockets.allSatisfy { $0.closeCode == nil && $0.takeTexts().count == 9 })
+        send(10)
+        #expect(sockets.allSatisfy { $0.closeCode == 4101 })
+        #expect(sockets.allSatisfy { $0.takeTexts() == Array(repeating: text, count: 10) })
+        #expect(node.counter(.outboxBytes) == 0)
+    }
+
+    @Test("Who joins a chat while passes over it are under way gets all from there on, once")
+    func joinsInPass() {
+        let node = TestNode(
+            limits: ["joins": "off", "sends": "off", "sendBurst": "off", "socketsPerUser": "off"])
+        node.group("c1", ["alice", "bob"])
+        let alice = node.client("alice")
+        // More than one step serves.
+        var readers = (0..<2_020).map { _ in node.member("bob", of: "c1") }
+        var sent = 0
+        var first: [ObjectIdentifier: Int] = [:]
+        func owed(_ reader: TestSocket) -> [String] {
+            (first[ObjectIdentifier(reader), default: 0]..<sent).map { "m\($0)" }
+        }
+        func send() {
+            alice.say("message.send", ["chatId": "c1", "content": .string("m\(sent)")])
+            sent += 1
+        }
+        for round in 0..<4 {
+            let late = node.client("bob")
+            first[ObjectIdentifier(late)] = sent
+            let known = node.log("c1").count
+            let leaver = readers.remove(at: round * 600)
+            #expect(leaver.contents() == owed(leaver))
+            node.together {
+                send()
+                late.say("chat.join", ["chatId": "c1", "since": .number(Double(known))])
+                send()
+                node.shards[0].failed(leaver.key)
+            }
+            send()
+            readers.append(late)
+        }
+        #expect(readers.allSatisfy { $0.contents() == owed($0) })
+    }
+
     // MARK: Slow readers
 
     /// Text frames of a room, each of so many bytes with its header.
