@@ -34,8 +34,6 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         // The log front end that the rest of the Swift server world uses.
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
-        // Latencies of the load harness, in no server.
-        .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
     ],
     targets: [
         // C: only what Swift cannot import. Each is imported by exactly one Swift module.
@@ -91,8 +89,7 @@ let package = Package(
         // The load harness: LoadCore is values in, values out; martlet-load joins it to sockets.
         .target(
             name: "LoadCore",
-            dependencies: ["Wire", .product(name: "Histogram", package: "hdrhistogram-swift")],
-            path: "LoadTests/LoadCore", swiftSettings: strict),
+            dependencies: ["Wire"], path: "LoadTests/LoadCore", swiftSettings: strict),
         .executableTarget(
             name: "martlet-load",
             dependencies: [

@@ -8,25 +8,29 @@
 /// within its channel; numbers are 1, 2, 3, … of that sender in that channel; the time is when it
 /// was due to be sent, in nanoseconds of the machine's monotonic clock.
 ///
-/// Fixed places: eight digits are read as one word, 53 bytes in some 6 ns, nothing allocated.
-package enum Content {
+/// Fixed places: eight digits are read as one word, nothing is allocated.
+///
+/// Public, as are the other types of a delivery's path (`ServerFrame`, `Oracle`, `LatencyHistogram`):
+/// Swift 6.3 inlines nothing across modules that is declared `package`, whatever its attributes.
+public enum Content {
     /// Bytes of the part before the padding, its last dot included.
-    package static let headCount = 53
-    static let channelOffset = 9
-    static let senderOffset = 18
-    static let numberOffset = 27
-    static let timeOffset = 36
+    public static let headCount = 53
+    @inlinable public static var channelOffset: Int { 9 }
+    @inlinable public static var senderOffset: Int { 18 }
+    @inlinable public static var numberOffset: Int { 27 }
+    @inlinable public static var timeOffset: Int { 36 }
     private static let padding = UInt8(ascii: "m")
 
     /// What a head says. Of another run: `run` differs.
-    package struct Head: Equatable, Sendable {
-        package var run: UInt32
-        package var channel: UInt32
-        package var sender: UInt32
-        package var number: UInt32
-        package var time: UInt64
+    public struct Head: Equatable, Sendable {
+        public var run: UInt32
+        public var channel: UInt32
+        public var sender: UInt32
+        public var number: UInt32
+        public var time: UInt64
 
-        package init(run: UInt32, channel: UInt32, sender: UInt32, number: UInt32, time: UInt64) {
+        @inlinable
+        public init(run: UInt32, channel: UInt32, sender: UInt32, number: UInt32, time: UInt64) {
             self.run = run
             self.channel = channel
             self.sender = sender
@@ -36,7 +40,7 @@ package enum Content {
     }
 
     /// Writes a whole text of `size` bytes, at least `headCount`.
-    package static func write(
+    public static func write(
         _ head: Head, size: Int, to target: UnsafeMutablePointer<UInt8>
     ) {
         unsafe put(head.run, target)
@@ -57,8 +61,9 @@ package enum Content {
 
     /// Reads a head from at least `headCount` bytes. Bytes that are no digits of ours give numbers
     /// that nobody sent; that they are dotted where they should be is checked.
+    @inlinable
     @inline(__always)
-    package static func read(_ bytes: UnsafePointer<UInt8>) -> Head? {
+    public static func read(_ bytes: UnsafePointer<UInt8>) -> Head? {
         guard unsafe bytes[8] == UInt8(ascii: "."), unsafe bytes[17] == UInt8(ascii: "."),
             unsafe bytes[26] == UInt8(ascii: "."), unsafe bytes[35] == UInt8(ascii: "."),
             unsafe bytes[52] == UInt8(ascii: ".")
@@ -70,8 +75,9 @@ package enum Content {
     }
 
     /// Eight digits of hexadecimal as a number: nibbles first, then pairs of them, in one word.
+    @inlinable
     @inline(__always)
-    static func get(_ bytes: UnsafePointer<UInt8>) -> UInt32 {
+    public static func get(_ bytes: UnsafePointer<UInt8>) -> UInt32 {
         let text = UInt64(
             littleEndian: unsafe UnsafeRawPointer(bytes).loadUnaligned(as: UInt64.self))
         // A letter has bit 6 set, and its low nibble is 9 less than its value.

@@ -8,11 +8,11 @@
 ///
 /// The usual message costs a load, a comparison and a store. Memory: four bytes a lane, and what
 /// went wrong, bounded.
-package struct Oracle: Sendable {
+public struct Oracle: Sendable {
     /// What a run adds up to; sums over workers.
-    package struct Findings: Sendable, Equatable {
+    public struct Findings: Sendable, Equatable {
         /// Messages that were looked at.
-        package var checked: UInt64 = 0
+        public var checked: UInt64 = 0
         package var lost: UInt64 = 0
         package var repeated: UInt64 = 0
         package var reordered: UInt64 = 0
@@ -50,11 +50,11 @@ package struct Oracle: Sendable {
     /// Missing numbers that are remembered one by one; the others are only counted.
     static let mostMissing = 200_000
 
-    private var last: [UInt32]
+    @usableFromInline var last: [UInt32]
     /// Of lanes where something is missing: which.
     private var missing: [Int: Set<UInt32>] = [:]
     private var missingCount = 0
-    package private(set) var findings = Findings()
+    public var findings = Findings()
 
     /// - Parameter lanes: how many; a lane's index is the caller's affair.
     package init(lanes: Int) { last = [UInt32](repeating: 0, count: lanes) }
@@ -68,8 +68,9 @@ package struct Oracle: Sendable {
 
     /// A message came. Returns how many numbers this settles: 1 for the expected one, more where it
     /// skipped some, 0 where it had been settled before.
+    @inlinable
     @inline(__always)
-    package mutating func received(_ lane: Int, _ number: UInt32) -> UInt32 {
+    public mutating func received(_ lane: Int, _ number: UInt32) -> UInt32 {
         findings.checked &+= 1
         if number == last[lane] &+ 1 {
             last[lane] = number
@@ -79,7 +80,8 @@ package struct Oracle: Sendable {
     }
 
     @inline(never)
-    private mutating func receivedUnexpected(_ lane: Int, _ number: UInt32) -> UInt32 {
+    @usableFromInline
+    mutating func receivedUnexpected(_ lane: Int, _ number: UInt32) -> UInt32 {
         let before = last[lane]
         if before == Self.unknown {
             last[lane] = number

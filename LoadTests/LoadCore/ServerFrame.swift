@@ -1,7 +1,7 @@
 /// The head of a frame from a server: two to ten bytes, never masked. Read where it lies in the read
 /// buffer, many of them one behind the other (RFC 6455 §5.2).
-package struct ServerFrame {
-    package enum Status {
+public struct ServerFrame {
+    public enum Status {
         case whole
         /// Its end has not come.
         case partial
@@ -10,18 +10,19 @@ package struct ServerFrame {
     }
 
     /// The longest payload that a load client takes.
-    package static let longest = 16 << 20
+    @inlinable public static var longest: Int { 16 << 20 }
 
-    package var status: Status
-    package var opcode: UInt8
-    package var headCount: Int
-    package var payloadCount: Int
+    public var status: Status
+    public var opcode: UInt8
+    public var headCount: Int
+    public var payloadCount: Int
 
     /// - Parameters:
     ///   - bytes: where the frame begins.
     ///   - count: how many there are.
+    @inlinable
     @inline(__always)
-    package init(_ bytes: UnsafePointer<UInt8>, count: Int) {
+    public init(_ bytes: UnsafePointer<UInt8>, count: Int) {
         status = .partial
         opcode = 0
         headCount = 2
@@ -51,17 +52,18 @@ package struct ServerFrame {
         if count &- headCount >= payloadCount { status = .whole }
     }
 
-    package static let text: UInt8 = 1
-    package static let binary: UInt8 = 2
-    package static let close: UInt8 = 8
-    package static let ping: UInt8 = 9
-    package static let pong: UInt8 = 10
+    @inlinable public static var text: UInt8 { 1 }
+    @inlinable public static var binary: UInt8 { 2 }
+    @inlinable public static var close: UInt8 { 8 }
+    @inlinable public static var ping: UInt8 { 9 }
+    @inlinable public static var pong: UInt8 { 10 }
 }
 
 /// A client's frame, masked.
-package enum ClientFrame {
+public enum ClientFrame {
     /// Bytes of the head before `count` bytes of payload, its masking key included.
-    package static func headCount(forPayload count: Int) -> Int {
+    @inlinable
+    public static func headCount(forPayload count: Int) -> Int {
         count < 126 ? 6 : count < 65_536 ? 8 : 14
     }
 
@@ -69,8 +71,9 @@ package enum ClientFrame {
     /// proxies between); it varies so that the server's unmasking does real work.
     ///
     /// - Parameter target: room for `headCount(forPayload:)` and the payload.
+    @inlinable
     @inline(__always)
-    package static func write(
+    public static func write(
         opcode: UInt8, _ payload: UnsafePointer<UInt8>, count: Int, key: UInt32,
         to target: UnsafeMutablePointer<UInt8>
     ) {

@@ -156,6 +156,8 @@ package struct WorkerReport: Sendable {
         json.beginObject()
         json.key("max")
         json.integer(histogram.max)
+        json.key("mean")
+        json.double(histogram.mean)
         json.key("recorded")
         json.beginArray()
         for (value, count) in histogram.recorded {
@@ -193,7 +195,8 @@ package struct WorkerReport: Sendable {
         let pairs = stride(from: 0, to: numbers.count - 1, by: 2).map {
             (value: numbers[$0], count: numbers[$0 + 1])
         }
-        return LatencyHistogram(recorded: pairs, max: tree["max"].count)
+        return LatencyHistogram(
+            recorded: pairs, max: tree["max"].count, mean: tree["mean"].double ?? 0)
     }
 
     private static func lanes(_ tree: JSONTree) -> [Lane] {

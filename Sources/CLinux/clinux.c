@@ -68,8 +68,16 @@ int martlet_epoll_wait_ns(int epoll, struct martlet_epoll_event *events, int cap
                           int64_t timeout_ns) {
     struct epoll_event raw[512];
     if (capacity > 512) capacity = 512;
-    struct timespec timeout = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
-    return taken(raw, epoll_pwait2(epoll, raw, capacity, &timeout, NULL), events);
+    struct timespec timeout = {.tv_sec = timeout_ns / 1000000000,
+                               .tv_nsec = timeout_ns % 1000000000};
+    static _Thread_local int is_missing; /* before Linux 5.11, and under valgrind */
+    int count = is_missing ? -1 : epoll_pwait2(epoll, raw, capacity, &timeout, NULL);
+    if (is_missing || (count < 0 && errno == ENOSYS)) {
+        is_missing = 1;
+        int64_t timeout_ms = timeout_ns / 1000000 + (timeout_ns % 1000000 > 0);
+        count = epoll_wait(epoll, raw, capacity, timeout_ms > 60000 ? 60000 : (int)timeout_ms);
+    }
+    return taken(raw, count, events);
 }
 
 int martlet_eventfd(void) { OR_ERRNO(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)); }

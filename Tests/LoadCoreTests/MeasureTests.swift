@@ -1,5 +1,6 @@
-import LoadCore
 import Testing
+
+@testable import LoadCore
 
 /// Histogram, schedule, thresholds: what numbers are made of.
 struct MeasureTests {
@@ -24,7 +25,7 @@ struct MeasureTests {
         #expect(histogram.count == 20_000)
         #expect(histogram.max == values.last)
         let mean = Double(values.reduce(0, +)) / Double(values.count)
-        #expect(abs(histogram.mean - mean) < mean / 500)
+        #expect(abs(histogram.mean - mean) < 1e-6 * mean)
     }
 
     @Test("A single value is every quantile, and its own longest")
@@ -43,12 +44,36 @@ struct MeasureTests {
         #expect(histogram.recorded.isEmpty && histogram.coarse.isEmpty)
     }
 
-    @Test("Durations beyond an hour count as an hour")
+    @Test("Durations beyond the longest count as the longest")
     func longest() {
         var histogram = LatencyHistogram()
+        histogram.record(LatencyHistogram.longest)
+        histogram.record(LatencyHistogram.longest + 1)
         histogram.record(.max)
-        #expect(histogram.count == 1)
+        #expect(histogram.count == 3)
         #expect(histogram.max == LatencyHistogram.longest)
+        #expect(histogram.recorded.count == 1)
+    }
+
+    @Test("Each value falls into a bucket that ends at or above it, within a thousandth")
+    func buckets() {
+        var last = -1
+        for power in 0..<42 as Range<UInt64> {
+            let start: UInt64 = 1 << power
+            for value in [start, start + 1, start / 3 * 4, 2 * start - 1]
+            where value <= LatencyHistogram.longest {
+                let upper = LatencyHistogram.upper(of: LatencyHistogram.bucket(of: value))
+                #expect(upper >= value && upper - value <= value / 1_000)
+            }
+        }
+        for value in 0..<5_000 as Range<UInt64> {
+            let bucket = LatencyHistogram.bucket(of: value)
+            #expect(bucket == last || bucket == last + 1)
+            last = bucket
+        }
+        #expect(
+            LatencyHistogram.bucket(of: LatencyHistogram.longest)
+                == LatencyHistogram.bucketCount - 1)
     }
 
     @Test("Merging is recording both; what travels between processes is all of it")
@@ -62,7 +87,7 @@ struct MeasureTests {
             if value & 1 == 0 { a.record(value) } else { b.record(value) }
             both.record(value)
         }
-        a.merge(LatencyHistogram(recorded: b.recorded, max: b.max))
+        a.merge(LatencyHistogram(recorded: b.recorded, max: b.max, mean: b.mean))
         #expect(a.count == both.count && a.max == both.max)
         for q in [0.1, 0.5, 0.99] { #expect(a.quantile(q) == both.quantile(q)) }
         a.reset()
