@@ -13,7 +13,7 @@ import Wire
 ///      └── answer with "Connection: close" ─────────────────────────────────────────────────┘
 ///      (bench sockets go from http to bench)
 ///
-/// Memory: 120 bytes while nothing waits to be read or written (checked by a test), and 112 more
+/// Memory: 120 bytes while nothing waits to be read or written, and 104 more
 /// until it is a WebSocket. What only a phase or a rare state needs hangs off it. What a delivery
 /// touches comes first: it is one or two lines of the cache.
 package final class Connection {

@@ -332,6 +332,13 @@ extension GatewayShard {
     private func servePass(of topic: Topic, budget: Int) -> Int {
         guard let pass = topic.pass else { return 0 }
         var served = 0
+        // Counted here and not at each member: the counters are another module's.
+        var (deliveries, bytes) = (0, 0)
+        func count() {
+            counters[.deliveries] += deliveries
+            counters[.outboxBytes] += bytes
+            (deliveries, bytes) = (0, 0)
+        }
         // Whoever is closed for being too slow leaves the topic, so its members are asked each time.
         while served < budget, pass.position < topic.members.count {
             let index = pass.position
@@ -339,28 +346,36 @@ extension GatewayShard {
             let delivered = topic.visit(index, pass)
             served += 1
             guard let connection = connections[Int(transports[Int(member.place)])] else { continue }
-            if pass.isPlain, pass.firstSeq > delivered || pass.firstSeq == 0 {
-                servePlain(connection, member.encoding, pass)
-            } else {
+            guard pass.isPlain, pass.firstSeq > delivered || pass.firstSeq == 0 else {
+                count()
                 serve(connection, member, pass, after: delivered)
+                continue
+            }
+            bytes += servePlain(connection, member.encoding, pass)
+            deliveries += pass.deliveries.count
+            if connection.outbox.count > Self.smallOutbox {
+                count()
+                closeIfTooSlow(connection)
             }
         }
+        count()
         return served
     }
 
-    /// Everything that the pass has, as it is.
+    /// Everything that the pass has, as it is. Returns the bytes, which the caller counts before it
+    /// judges whether the reader is too slow.
     @inline(__always)
-    private func servePlain(_ connection: Connection, _ encoding: Encoding, _ pass: Topic.Pass) {
+    private func servePlain(
+        _ connection: Connection, _ encoding: Encoding, _ pass: Topic.Pass
+    ) -> Int {
         let before = connection.outbox.count
         if let run = pass.run(in: encoding, from: &pool) {
             connection.outbox.append(run, from: &pool)
         } else {
             connection.outbox.append(shared: pass.joined(in: encoding), from: &pool)
         }
-        counters[.outboxBytes] += connection.outbox.count - before
-        counters[.deliveries] += pass.deliveries.count
         markDirty(connection)
-        closeIfTooSlow(connection)
+        return connection.outbox.count - before
     }
 
     /// Where not everybody gets everything.
@@ -371,7 +386,9 @@ extension GatewayShard {
             !pass.exceptions.contains(connection.key.packed),
             !pass.hasDroppable || connection.outbox.count < limits.outboxBytes / 2
         {
-            servePlain(connection, member.encoding, pass)
+            counters[.outboxBytes] += servePlain(connection, member.encoding, pass)
+            counters[.deliveries] += pass.deliveries.count
+            closeIfTooSlow(connection)
             return
         }
         for delivery in pass.deliveries where delivery.seq == 0 || delivery.seq > delivered {

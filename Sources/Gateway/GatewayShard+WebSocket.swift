@@ -211,7 +211,8 @@ extension GatewayShard {
         }
     }
 
-    private static let smallOutbox = 16_384
+    /// Nobody is judged below this.
+    static let smallOutbox = 16_384
 }
 
 extension ProtocolViolation {

@@ -210,38 +210,93 @@ package final class GatewayShard {
     ) {
         // Two lists in turn: who is given something in the round is offered it in the next tick.
         swap(&dirty, &flushing)
-        for key in flushing {
-            guard let connection = connection(key) else { continue }
-            connection.isDirty = false
-            if !connection.outbox.isEmpty {
-                var offered = 0
-                let written = unsafe connection.outbox.withPending(in: pool) { chunks in
-                    for index in 0..<chunks.count { unsafe offered += chunks[index].count }
-                    return unsafe write(key, chunks)
-                }
-                counters[.flushes] += 1
-                guard written >= 0 else {
-                    close(connection)
-                    continue
-                }
-                counters[.bytesSent] += written
-                counters[.outboxBytes] -= written
-                connection.outbox.consume(written, returningTo: &pool)
-                connection.isBlocked = written < offered
-                if !connection.outbox.isEmpty {
-                    // One write takes so many chunks; the rest goes in the next tick, unless the
-                    // socket is full and says when it is not.
-                    if !connection.isBlocked { markDirty(connection) }
-                    closeIfTooSlow(connection)
-                    guard connections[Int(key.slot)] === connection else { continue }
-                }
+        var index = 0
+        while index < flushing.count {
+            let next = connection(flushing[index])
+            if let run = next?.outbox.onlyRun {
+                unsafe index = flushRun(run, from: index, write)
+                continue
             }
-            flushed(connection)
+            index += 1
+            guard let connection = next else { continue }
+            connection.isDirty = false
+            if connection.outbox.isEmpty {
+                flushed(connection)
+                continue
+            }
+            var count = 0
+            let written = unsafe connection.outbox.withPending(in: pool) { chunks in
+                for index in 0..<chunks.count { unsafe count += chunks[index].count }
+                return unsafe write(connection.key, chunks)
+            }
+            offered(count, taken: written, connection)
         }
         flushing.removeAll(keepingCapacity: true)
         pool.endRuns()
     }
 
+    /// Offers a run to all those from `start` on, one behind the other, that wait for nothing else.
+    /// Returns the place of the first that does not. It is the loop that a fan-out spends its time
+    /// in: the bytes are looked up once, and what was taken whole is counted once.
+    private func flushRun(
+        _ run: Run, from start: Int,
+        _ write: (ConnectionKey, UnsafeBufferPointer<UnsafeRawBufferPointer>) -> Int
+    ) -> Int {
+        var index = start
+        var taken = 0
+        func count() {
+            counters[.flushes] += taken
+            counters[.bytesSent] += taken * run.count
+            counters[.outboxBytes] -= taken * run.count
+            taken = 0
+        }
+        unsafe pool.bytes(of: run).bytes.withUnsafeBytes { bytes in
+            unsafe withUnsafePointer(to: bytes) { pointer in
+                let chunks = unsafe UnsafeBufferPointer(start: pointer, count: 1)
+                while index < flushing.count, let connection = connection(flushing[index]),
+                    connection.outbox.isOnly(run)
+                {
+                    index += 1
+                    connection.isDirty = false
+                    let written = unsafe write(connection.key, chunks)
+                    if written == run.count {
+                        taken += 1
+                        connection.isBlocked = false
+                        connection.outbox.runHasGone()
+                        flushed(connection)
+                    } else {
+                        count()
+                        offered(run.count, taken: written, connection)
+                    }
+                }
+            }
+        }
+        count()
+        return index
+    }
+
+    /// A connection's bytes were offered; so many were taken, a negative number for "it is gone".
+    private func offered(_ count: Int, taken written: Int, _ connection: Connection) {
+        counters[.flushes] += 1
+        guard written >= 0 else {
+            close(connection)
+            return
+        }
+        counters[.bytesSent] += written
+        counters[.outboxBytes] -= written
+        connection.outbox.consume(written, returningTo: &pool)
+        connection.isBlocked = written < count
+        if !connection.outbox.isEmpty {
+            // One write takes so many chunks; the rest goes in the next tick, unless the socket is
+            // full and says when it is not.
+            if !connection.isBlocked { markDirty(connection) }
+            closeIfTooSlow(connection)
+            guard connections[Int(connection.key.slot)] === connection else { return }
+        }
+        flushed(connection)
+    }
+
+    @inline(__always)
     private func flushed(_ connection: Connection) {
         if connection.outbox.isEmpty, connection.phase == .draining, !connection.hasHalfClosed {
             connection.hasHalfClosed = true

@@ -39,13 +39,33 @@ package struct Outbox {
 
     package var isEmpty: Bool { count == 0 }
 
+    /// The run, where it is all that waits.
+    var onlyRun: Run? {
+        run == 0 ? nil : Run(place: run - 1, length: UInt32(truncatingIfNeeded: count))
+    }
+
+    @inline(__always)
+    func isOnly(_ run: Run) -> Bool { self.run == run.place + 1 }
+
+    /// The socket took the run whole.
+    @inline(__always)
+    mutating func runHasGone() {
+        run = 0
+        count = 0
+    }
+
     /// Gives the caller the tail to append to.
     @inline(__always)
     package mutating func append(from pool: inout BufferPool, _ write: (inout [UInt8]) -> Void) {
-        let queue = ownQueue(from: &pool)
-        let before = queue.tail.count
-        write(&queue.tail)
-        count += queue.tail.count - before
+        if run != 0 || queue == nil { _ = ownQueue(from: &pool) }
+        guard let queue else { return }
+        // Not retained: it stays in `queue`, and nothing that writes bytes can reach this outbox.
+        // Its reference would be counted up and down for each frame.
+        count += unsafe Unmanaged.passUnretained(queue)._withUnsafeGuaranteedRef { queue in
+            let before = queue.tail.count
+            write(&queue.tail)
+            return queue.tail.count - before
+        }
     }
 
     package mutating func append(shared: SharedBytes, from pool: inout BufferPool) {
@@ -112,19 +132,9 @@ package struct Outbox {
     }
 
     /// The first `written` bytes have gone. What is left of a run is copied.
-    @inline(__always)
     package mutating func consume(_ written: Int, returningTo pool: inout BufferPool) {
-        if run != 0, written == count {
-            run = 0
-            count = 0
-            return
-        }
-        consumeSome(written, returningTo: &pool)
-    }
-
-    private mutating func consumeSome(_ written: Int, returningTo pool: inout BufferPool) {
         if run != 0 {
-            ownRun(from: written, pool: &pool)
+            if written == count { runHasGone() } else { ownRun(from: written, pool: &pool) }
             return
         }
         count -= written
@@ -251,6 +261,8 @@ package struct BufferPool {
         runs.append(bytes)
         return Run(place: place, length: length)
     }
+
+    borrowing func bytes(of run: Run) -> SharedBytes { runs[Int(run.place)] }
 
     /// - Parameter run: its place and one more.
     @inline(__always)
