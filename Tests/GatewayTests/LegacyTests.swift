@@ -3,6 +3,7 @@ import BusCore
 import Domain
 import Gateway
 import Testing
+import WebSocket
 import Wire
 
 @Suite("The ws dialect: all chats, unasked")
@@ -156,5 +157,33 @@ struct LegacyTests {
         first.end()
         second.send(TestSocket.close(1000))
         #expect(node.counter(.subscriptions) == 0)
+    }
+
+    @Test("A reader closed within its catch-up follows nothing, and nobody inherits its chats")
+    func closedInCatchUp() {
+        let node = TestNode(limits: ["outbox": "20000"])
+        let c1 = ChatID(trusted: "c1")
+        node.group("c1", ["alice", "bob"])
+        node.group("c2", ["carol", "dave"])
+        node.holdsAnswers = true
+        let bob = node.client("bob", dialect: .ws)
+        // The list of chats is given out and the head of c1; who may see c1 waits.
+        node.releaseOne()
+        node.releaseOne()
+        bob.limit(to: 0)
+        bob.send(TestSocket.frame(.ping, [1]))
+        for number in 0..<30 {
+            let text = String(repeating: "x", count: 1_000) + "\(number)"
+            node.arrive(.entry(node.append("c1", by: "alice", text)), on: .chat(c1))
+        }
+        node.holdsAnswers = false
+        node.advance(0)
+        bob.limit(to: nil)
+        #expect(bob.closeCode == 4101)
+        #expect(node.counter(.subscriptions) == 0)
+        let carol = node.member("carol", of: "c2")
+        node.arrive(.entry(node.append("c1", by: "alice", "not hers")), on: .chat(c1))
+        #expect(carol.contents().isEmpty)
+        #expect(node.counter(.subscriptions) == 1)
     }
 }
