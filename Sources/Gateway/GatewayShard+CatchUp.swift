@@ -261,6 +261,8 @@ extension GatewayShard {
     /// Reads the next page, or ends where nothing is missing.
     private func advance(_ job: CatchUp, _ connection: Connection, _ session: Session) {
         takeFromRecent(job, connection)
+        // A reader that could not take it is closed, and follows nothing any more.
+        guard connection.session === session else { return }
         job.reading = Array(
             job.chats.indices.lazy.filter { !job.chats[$0].isComplete }
                 .prefix(CatchUp.chatsPerRead))

@@ -298,6 +298,7 @@ extension GatewayShard {
             EventEncoder.sessionReady(
                 actor: session.actor, session: identifiers.next(at: now.wall).text, now: now.wall,
                 limits: limits))
+        guard connection.session === session else { return }
         scheduleCheck(connection)
         if connection.dialect.isLegacy {
             followAll(connection, session)
