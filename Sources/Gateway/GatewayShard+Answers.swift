@@ -116,6 +116,7 @@ extension GatewayShard {
                 {
                     continue
                 }
+                if let key { recentEntries.note(entry.seq, of: entry.chat, by: key) }
                 publish(.chat(entry.chat), .entry(entry), from: key)
                 if case .membership(let change) = entry.body, !change.endsMembership {
                     publish(

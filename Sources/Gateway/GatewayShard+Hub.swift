@@ -249,6 +249,17 @@ extension GatewayShard {
         guard let index = topicIndices[delivery.channel], let topic = topics[Int(index)],
             topic.isFollowing
         else { return }
+        var delivery = delivery
+        if delivery.seq > 0, delivery.origin.instance == 0,
+            case .chat(let chat) = delivery.channel
+        {
+            // Read from the store: whoever caused it here has its ack.
+            let connection = recentEntries.connection(of: delivery.seq, in: chat)
+            if connection != 0 {
+                delivery.origin = Origin(
+                    instance: configuration.instance, connection: connection)
+            }
+        }
         let before = topic.pendingBytes
         guard topic.accept(delivery) else { return }
         pendingFanOutBytes += topic.pendingBytes - before

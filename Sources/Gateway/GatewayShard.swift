@@ -65,6 +65,7 @@ package final class GatewayShard {
     var comparison = Comparison()
     var notices = Notices()
     var locates = 0
+    var recentEntries = RecentEntries()
 
     // Work that waits for an answer of the store.
     var pendingWork: [UInt64: PendingWork] = [:]

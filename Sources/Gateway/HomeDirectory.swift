@@ -262,7 +262,7 @@ package struct HomeDirectory {
         home.isReading = false
         for entry in entries where entry.seq == (home.applied ?? 0) + 1 {
             repairedCount += 1
-            // Whoever caused it has its ack; where this was another process, nobody is left out.
+            // The store does not say who caused it: the shards know of theirs.
             let held = home.held[entry.seq]
             let publication =
                 held

@@ -57,6 +57,9 @@ final class TestNode {
     /// While true a follow holds as soon as it is asked for.
     var followsHold = true
 
+    /// While true no shard's publications get to homes on others.
+    var losesPublications = false
+
     /// While true nothing runs by itself; `tick` is called by the test.
     private var isGathering = false
 
@@ -231,7 +234,7 @@ final class TestNode {
         }
         for (home, batch) in InProcessBus.byHome(
             output.publications, shards: shards.count, from: index)
-        {
+        where !losesPublications {
             inputs[home].append(.mail(.bus(.publications(batch))))
         }
         for (shard, mail) in output.mail { inputs[shard].append(.mail(mail)) }

@@ -60,6 +60,46 @@ struct RepairTests {
         #expect(chat.text == "c1")
     }
 
+    @Test(
+        "P3 Who sent what had to be read from the store hears no echo of it in v1",
+        arguments: [0, 1])
+    func noEcho(shard: Int) {
+        let node = node()
+        let home = Channel.chat(ChatID(trusted: "c1")).home(of: 2)
+        let alice = node.member("alice", of: "c1", shard: shard)
+        let other = node.member("alice", of: "c1", shard: 1 - shard)
+        let bob = node.member("bob", of: "c1", shard: home)
+        node.losesPublications = true
+        alice.say(
+            "message.send", ["chatId": "c1", "encryptedContent": "m1", "type": "text"], id: 9)
+        #expect(alice.types() == ["ack"])
+        node.losesPublications = false
+        arrive(node, node.append("c1", by: "bob", "m2"))
+        node.advance(220)
+        #expect(alice.contents() == ["m2"])
+        #expect(other.contents() == ["m1", "m2"])
+        #expect(bob.contents() == ["m1", "m2"])
+        #expect((node.counter(.entriesRepaired) > 0) == (shard != home))
+    }
+
+    @Test("A shard remembers who caused its last 4,096 entries, by chat and number")
+    func recent() {
+        var recent = RecentEntries()
+        let (c1, c2) = (ChatID(trusted: "c1"), ChatID(trusted: "c2"))
+        let key = ConnectionKey(slot: 3, shard: 0, generation: 1)
+        recent.note(1, of: c1, by: key)
+        #expect(recent.connection(of: 1, in: c1) == key.packed)
+        #expect(recent.connection(of: 1, in: c2) == 0)
+        #expect(recent.connection(of: 2, in: c1) == 0)
+        let other = ConnectionKey(slot: 4, shard: 0, generation: 1)
+        for seq in 2...Int64(RecentEntries.capacity) { recent.note(seq, of: c1, by: other) }
+        #expect(recent.connection(of: 1, in: c1) == key.packed)
+        recent.note(1, of: c2, by: other)
+        #expect(recent.connection(of: 1, in: c1) == 0, "the oldest made room")
+        #expect(recent.connection(of: 2, in: c1) == other.packed)
+        #expect(recent.connection(of: 1, in: c2) == other.packed)
+    }
+
     @Test("A lost last message is found by the comparison that a gap starts")
     func gap() {
         let node = node()

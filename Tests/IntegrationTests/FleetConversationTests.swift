@@ -210,6 +210,10 @@ struct FleetConversationTests {
             let fleet = try Fleet()
             let bob = try fleet.client("bob", at: 0, dialect: .ws)
             let carol = try fleet.client("carol", at: 0, dialect: .ws)
+            // They follow unasked from when their lists have been read: behind that is an answer.
+            let own = try fleet[0].api("bob").createChat(type: "group", members: ["carol"]).id
+            try bob.join(own)
+            try carol.join(own)
             let alice = try fleet.client("alice", at: 1, dialect: .v1)
             let chat = try fleet[1].api("alice").createChat(type: "group", members: ["bob"]).id
             try alice.send("hello", to: chat)
