@@ -26,10 +26,9 @@ extension Worker {
     func advanceCourse() {
         guard let startsAt, now >= startsAt else { return }
         if !isSending, !hasCeased {
-            isSending = scenario.traffic != .none
+            isSending = true
             windowStart = startsAt + scenario.warmUp
             begin(startsAt)
-            if !isSending { isSending = true }
         }
         if !isWindow, !hasCeased, now >= windowStart { beginWindow() }
         if isWindow, !hasDropped, let at = scenario.reconnectAt, now >= windowStart + at {
@@ -52,7 +51,6 @@ extension Worker {
                 arrival: scenario.arrival, start: time,
                 random: LoadRandom(seed: plan.seed &+ UInt64(plan.worker) &* 7_919))
         }
-        isSending = true
         sendFirst()
     }
 

@@ -75,28 +75,29 @@ extension Scenario {
         _ name: String, _ path: any WritableKeyPath<Scenario, Int> & Sendable,
         _ range: ClosedRange<Int>
     ) -> Key {
-        Key(
-            name: name,
-            range: "a whole number within \(range.lowerBound)...\(range.upperBound)",
-            set: { scenario, text in
-                guard let value = Int(text), range.contains(value) else { return false }
-                scenario[keyPath: path] = value
-                return true
-            }, text: { "\($0[keyPath: path])" })
+        wholeNumber(name, range, set: { $0[keyPath: path] = $1 }, get: { $0[keyPath: path] })
     }
 
     private static func optionalInteger(
         _ name: String, _ path: any WritableKeyPath<Scenario, Int?> & Sendable,
         _ range: ClosedRange<Int>
     ) -> Key {
+        wholeNumber(name, range, set: { $0[keyPath: path] = $1 }, get: { $0[keyPath: path] })
+    }
+
+    private static func wholeNumber(
+        _ name: String, _ range: ClosedRange<Int>,
+        set: @escaping @Sendable (inout Scenario, Int) -> Void,
+        get: @escaping @Sendable (Scenario) -> Int?
+    ) -> Key {
         Key(
             name: name,
             range: "a whole number within \(range.lowerBound)...\(range.upperBound)",
             set: { scenario, text in
                 guard let value = Int(text), range.contains(value) else { return false }
-                scenario[keyPath: path] = value
+                set(&scenario, value)
                 return true
-            }, text: { $0[keyPath: path].map { "\($0)" } })
+            }, text: { get($0).map { "\($0)" } })
     }
 
     private static func share(
