@@ -1,15 +1,15 @@
 /// A 128-bit identifier whose text sorts by the time it was made: UUID version 7 (RFC 9562 §5.7).
-package struct Identifier: Hashable, Sendable {
-    package let high: UInt64
-    package let low: UInt64
+public struct Identifier: Hashable, Sendable {
+    public let high: UInt64
+    public let low: UInt64
 
-    package init(high: UInt64, low: UInt64) {
+    public init(high: UInt64, low: UInt64) {
         self.high = high
         self.low = low
     }
 
     /// From the usual form; nil for any other text, so that an identifier stands for one text only.
-    package init?(text: String) {
+    public init?(text: String) {
         guard text.utf8.count == 36 else { return nil }
         var (high, low): (UInt64, UInt64) = (0, 0)
         var digits = 0
@@ -35,7 +35,7 @@ package struct Identifier: Hashable, Sendable {
     }
 
     /// The usual 36-character lower-case form.
-    package var text: String {
+    public var text: String {
         unsafe String(unsafeUninitializedCapacity: 36) { buffer in
             var out = 0
             for index in 0..<32 {
@@ -56,13 +56,13 @@ package struct Identifier: Hashable, Sendable {
 
 /// Makes identifiers that strictly ascend within one generator: a counter of 12 bits fills the
 /// sub-millisecond field and spills into the time, so a clock that steps back does not repeat one.
-package struct IdentifierGenerator {
+public struct IdentifierGenerator {
     private var random: any RandomNumberGenerator
     private var lastTimeAndCounter: UInt64 = 0
 
-    package init(random: any RandomNumberGenerator) { self.random = random }
+    public init(random: any RandomNumberGenerator) { self.random = random }
 
-    package mutating func next(at wall: WallTime) -> Identifier {
+    public mutating func next(at wall: WallTime) -> Identifier {
         let fresh = UInt64(max(0, wall.milliseconds)) << 12
         lastTimeAndCounter = max(lastTimeAndCounter &+ 1, fresh)
         let time = lastTimeAndCounter >> 12
@@ -73,5 +73,5 @@ package struct IdentifierGenerator {
     }
 
     /// 64 unpredictable bits, for jitter and for names that must not be guessed.
-    package mutating func bits() -> UInt64 { random.next() }
+    public mutating func bits() -> UInt64 { random.next() }
 }

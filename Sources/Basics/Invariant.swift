@@ -2,7 +2,7 @@
 /// what a peer can cause is answered with a value.
 @inlinable
 @inline(__always)
-package func invariant(
+public func invariant(
     _ condition: @autoclosure () -> Bool, _ message: @autoclosure () -> String,
     file: StaticString = #fileID, line: UInt = #line
 ) {

@@ -2,80 +2,80 @@
 ///
 /// `Limits.catalogue` is the table: the command line (`--limit name=value|off`), the configuration
 /// file, `Protocol/limits.json` and the documentation are made from it or tested against it.
-package struct Limits: Sendable, Equatable {
+public struct Limits: Sendable, Equatable {
     // HTTP
-    package var requestHeadBytes = 16_384
-    package var requestHeaders = 64
-    package var requestHeadTimeoutMs = 10_000
-    package var requestBodyBytes = 1_000_000
-    package var keepAliveTimeoutMs = 60_000
-    package var httpRequestsPerMinute = 120
+    public var requestHeadBytes = 16_384
+    public var requestHeaders = 64
+    public var requestHeadTimeoutMs = 10_000
+    public var requestBodyBytes = 1_000_000
+    public var keepAliveTimeoutMs = 60_000
+    public var httpRequestsPerMinute = 120
 
     // WebSocket
-    package var frameBytes = 1_000_000
-    package var messageBytes = 1_000_000
-    package var messageFragments = 64
-    package var messageTimeoutMs = 30_000
-    package var authTimeoutMs = 5_000
-    package var pingIntervalMs = 25_000
-    package var pongTimeoutMs = 20_000
-    package var closeTimeoutMs = 5_000
+    public var frameBytes = 1_000_000
+    public var messageBytes = 1_000_000
+    public var messageFragments = 64
+    public var messageTimeoutMs = 30_000
+    public var authTimeoutMs = 5_000
+    public var pingIntervalMs = 25_000
+    public var pongTimeoutMs = 20_000
+    public var closeTimeoutMs = 5_000
 
     // JSON
-    package var jsonDepth = 32
-    package var jsonNodes = 16_384
+    public var jsonDepth = 32
+    public var jsonNodes = 16_384
 
     // Memory
-    package var outboxBytes = 1_000_000
-    package var totalOutboxBytes = 512_000_000
-    package var connections = 100_000
-    package var readBytesPerTick = 262_144
+    public var outboxBytes = 1_000_000
+    public var totalOutboxBytes = 512_000_000
+    public var connections = 100_000
+    public var readBytesPerTick = 262_144
 
     // People
-    package var connectsPerSecondPerAddress = 10
-    package var socketsPerUser = 20
-    package var sendsPerSecond = 20
-    package var sendBurst = 60
-    package var joinsPerSecond = 50
-    package var cursorsPerSecond = 100
-    package var cursorBurst = 500
-    package var typingPer10Seconds = 5
-    package var strikesPer60Seconds = 10
-    package var badInputsPer60Seconds = 10
-    package var ciphertextBytes = 256_000
-    package var chatsPerResume = 1_000
-    package var topicsPerConnection = 100
-    package var membersPerChat = 10_000
-    package var membersPerRequest = 500
-    package var typingMembers = 200
-    package var historyPage = 100
+    public var connectsPerSecondPerAddress = 10
+    public var socketsPerUser = 20
+    public var sendsPerSecond = 20
+    public var sendBurst = 60
+    public var joinsPerSecond = 50
+    public var cursorsPerSecond = 100
+    public var cursorBurst = 500
+    public var typingPer10Seconds = 5
+    public var strikesPer60Seconds = 10
+    public var badInputsPer60Seconds = 10
+    public var ciphertextBytes = 256_000
+    public var chatsPerResume = 1_000
+    public var topicsPerConnection = 100
+    public var membersPerChat = 10_000
+    public var membersPerRequest = 500
+    public var typingMembers = 200
+    public var historyPage = 100
 
     // Store
-    package var batchOperations = 512
-    package var batchBytes = 4_000_000
-    package var laneOperations = 16_384
-    package var laneBytes = 64_000_000
-    package var holdBackMs = 200
-    package var cursorCoalesceMs = 250
-    package var unknownCommitMs = 10_000
-    package var mailboxBytes = 32_000_000
+    public var batchOperations = 512
+    public var batchBytes = 4_000_000
+    public var laneOperations = 16_384
+    public var laneBytes = 64_000_000
+    public var holdBackMs = 200
+    public var cursorCoalesceMs = 250
+    public var unknownCommitMs = 10_000
+    public var mailboxBytes = 32_000_000
 
-    package init() {}
+    public init() {}
 
     /// The value that `off` stands for: never reached.
-    package static let off = Int.max
+    public static let off = Int.max
 
-    package struct Entry: Sendable {
-        package let name: String
-        package let field: any WritableKeyPath<Limits, Int> & Sendable
-        package let unit: String
-        package let range: ClosedRange<Int>
-        package let canBeOff: Bool
-        package let reason: String
+    public struct Entry: Sendable {
+        public let name: String
+        public let field: any WritableKeyPath<Limits, Int> & Sendable
+        public let unit: String
+        public let range: ClosedRange<Int>
+        public let canBeOff: Bool
+        public let reason: String
     }
 
     /// Sets the limit called `name` from its text. Returns the complaint where that cannot be done.
-    package mutating func set(_ name: String, to text: String) -> String? {
+    public mutating func set(_ name: String, to text: String) -> String? {
         guard let entry = Self.catalogue.first(where: { $0.name == name }) else {
             return "there is no limit called '\(name)'; `martlet config` lists them"
         }
@@ -96,7 +96,7 @@ package struct Limits: Sendable, Equatable {
         return nil
     }
 
-    package static let catalogue: [Entry] = {
+    public static let catalogue: [Entry] = {
         func e(
             _ name: String, _ field: any WritableKeyPath<Limits, Int> & Sendable, _ unit: String,
             _ range: ClosedRange<Int>, off: Bool = false, _ reason: String

@@ -2,7 +2,7 @@ import Synchronization
 
 /// What a shard counts. The raw value is the index in its block of counters, `name` the Prometheus
 /// series, `help` its line of documentation.
-package enum Counter: Int, CaseIterable, Sendable {
+public enum Counter: Int, CaseIterable, Sendable {
     case activeConnections, authenticatedConnections, subscriptions, outboxBytes
     case connectionsAccepted, connectionsClosed, connectionsShed
     case bytesReceived, bytesSent, messagesReceived, deliveries, flushes
@@ -13,14 +13,14 @@ package enum Counter: Int, CaseIterable, Sendable {
     case foreignEvents, foreignUnreadable
     case ticks
 
-    package var isGauge: Bool {
+    public var isGauge: Bool {
         switch self {
         case .activeConnections, .authenticatedConnections, .subscriptions, .outboxBytes: true
         default: false
         }
     }
 
-    package var name: String {
+    public var name: String {
         switch self {
         case .activeConnections: "websocket_active_connections"
         case .authenticatedConnections: "martlet_authenticated_connections"
@@ -54,7 +54,7 @@ package enum Counter: Int, CaseIterable, Sendable {
         }
     }
 
-    package var help: String {
+    public var help: String {
         switch self {
         case .activeConnections: "Open WebSocket connections"
         case .authenticatedConnections: "Open connections that have said who they are"
@@ -93,15 +93,15 @@ package enum Counter: Int, CaseIterable, Sendable {
 ///
 /// A class: read through a getter, the struct that this was got copied as a whole, 256 bytes for
 /// each addition (a tenth of a delivery's instructions).
-package final class Counters {
+public final class Counters {
     /// One more than there are cases would be a trap at start.
     fileprivate var values = InlineArray<32, Int>(repeating: 0)
 
-    package init() {
+    public init() {
         invariant(Counter.allCases.count <= values.count, "more counters than places")
     }
 
-    package subscript(_ counter: Counter) -> Int {
+    public subscript(_ counter: Counter) -> Int {
         @inline(__always) get { values[counter.rawValue] }
         @inline(__always) _modify { yield &values[counter.rawValue] }
     }
@@ -112,19 +112,19 @@ extension Counters: Sendable {}
 
 /// The copy of a shard's counters that other threads may read. The shard stores into it once a
 /// tick, so counting costs the hot path a plain addition.
-package final class PublishedCounters: Sendable {
+public final class PublishedCounters: Sendable {
     private let cells: [Cell]
     private final class Cell: Sendable { let value = Atomic<Int>(0) }
 
-    package init() { cells = Counter.allCases.map { _ in Cell() } }
+    public init() { cells = Counter.allCases.map { _ in Cell() } }
 
-    package func publish(_ counters: Counters) {
+    public func publish(_ counters: Counters) {
         for index in cells.indices {
             cells[index].value.store(counters.values[index], ordering: .relaxed)
         }
     }
 
-    package subscript(_ counter: Counter) -> Int {
+    public subscript(_ counter: Counter) -> Int {
         cells[counter.rawValue].value.load(ordering: .relaxed)
     }
 }

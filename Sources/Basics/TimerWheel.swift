@@ -6,12 +6,12 @@
 ///
 /// Deadlines beyond one turn (16 s) wait in their slot for another turn. Tokens fire at or up to
 /// 16 ms after their deadline, never before; those of one slot fire in the order of scheduling.
-package struct TimerWheel {
-    package struct Token: Hashable, Sendable {
-        package var kind: UInt8
-        package var value: UInt64
+public struct TimerWheel {
+    public struct Token: Hashable, Sendable {
+        public var kind: UInt8
+        public var value: UInt64
 
-        package init(kind: UInt8, value: UInt64) {
+        public init(kind: UInt8, value: UInt64) {
             self.kind = kind
             self.value = value
         }
@@ -29,7 +29,7 @@ package struct TimerWheel {
         }
     }
 
-    package static let resolutionMilliseconds: UInt64 = 16
+    public static let resolutionMilliseconds: UInt64 = 16
     private static let slotCount = 1024
 
     private var slots: [[Entry]]
@@ -37,15 +37,15 @@ package struct TimerWheel {
     private var occupied: [UInt64]
     /// The last tick whose slot has been emptied.
     private var currentTick: UInt64
-    package private(set) var count = 0
+    public private(set) var count = 0
 
-    package init(now: Instant) {
+    public init(now: Instant) {
         slots = Array(repeating: [], count: Self.slotCount)
         occupied = Array(repeating: 0, count: Self.slotCount / 64)
         currentTick = now.milliseconds / Self.resolutionMilliseconds
     }
 
-    package mutating func schedule(_ token: Token, at deadline: Instant) {
+    public mutating func schedule(_ token: Token, at deadline: Instant) {
         let exact = (deadline.nanoseconds &+ 15_999_999) / 16_000_000
         let tick = UInt32(truncatingIfNeeded: max(exact, currentTick + 1))
         insert(Entry(value: token.value, tick: tick, kind: token.kind))
@@ -54,7 +54,7 @@ package struct TimerWheel {
 
     /// When the earliest slot that holds anything is due; nil where nothing is scheduled. It may be
     /// early for a deadline that is more than one turn away.
-    package func nextDeadline() -> Instant? {
+    public func nextDeadline() -> Instant? {
         guard count > 0 else { return nil }
         let first = Int((currentTick + 1) % UInt64(Self.slotCount))
         var distance = 0
@@ -71,7 +71,7 @@ package struct TimerWheel {
     }
 
     /// Appends all tokens that are due to `fired`, earliest slot first.
-    package mutating func advance(to now: Instant, fired: inout [Token]) {
+    public mutating func advance(to now: Instant, fired: inout [Token]) {
         let target = now.milliseconds / Self.resolutionMilliseconds
         guard target > currentTick else { return }
         guard count > 0 else {

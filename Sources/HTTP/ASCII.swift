@@ -1,19 +1,19 @@
 /// Byte-level helpers for a text that is ASCII by grammar.
-package enum ASCII {
-    package static let carriageReturn: UInt8 = 0x0D
-    package static let lineFeed: UInt8 = 0x0A
-    package static let tab: UInt8 = 0x09
-    package static let space: UInt8 = 0x20
+public enum ASCII {
+    public static let carriageReturn: UInt8 = 0x0D
+    public static let lineFeed: UInt8 = 0x0A
+    public static let tab: UInt8 = 0x09
+    public static let space: UInt8 = 0x20
 
     /// `A`–`Z` become `a`–`z`; all else stays.
     @inline(__always)
-    package static func lowercased(_ byte: UInt8) -> UInt8 {
+    public static func lowercased(_ byte: UInt8) -> UInt8 {
         byte &- 0x41 < 26 ? byte | 0x20 : byte
     }
 
     /// A character of a token (RFC 9110 §5.6.2): one bit for each of the 128 ASCII characters.
     @inline(__always)
-    package static func isToken(_ byte: UInt8) -> Bool {
+    public static func isToken(_ byte: UInt8) -> Bool {
         // Bits for ! # $ % & ' * + - . 0-9, then A-Z ^ _ ` a-z | ~.
         let word: UInt64 = byte < 64 ? 0x03FF_6CFA_0000_0000 : 0x57FF_FFFF_C7FF_FFFE
         return byte < 128 && word &>> UInt64(byte & 63) & 1 == 1
@@ -51,7 +51,7 @@ package enum ASCII {
     }
 
     @inline(__always)
-    package static func isDigit(_ byte: UInt8) -> Bool { byte &- 0x30 < 10 }
+    public static func isDigit(_ byte: UInt8) -> Bool { byte &- 0x30 < 10 }
 
     /// The value 0–15 of a hexadecimal digit.
     static func hexValue(_ byte: UInt8) -> UInt8? {
@@ -66,7 +66,7 @@ package enum ASCII {
     /// Whether `range` of `bytes` spells `lowercase`, in any case of letters.
     ///
     /// - Parameter lowercase: ASCII without capital letters.
-    package static func matches(
+    public static func matches(
         _ bytes: Span<UInt8>, _ range: Range<Int>, _ lowercase: StaticString
     ) -> Bool {
         guard range.count == lowercase.utf8CodeUnitCount else { return false }
@@ -80,7 +80,7 @@ package enum ASCII {
     }
 
     /// `range` without spaces and tabs at its ends (RFC 9110 §5.6.3, OWS).
-    package static func trimmed(_ bytes: Span<UInt8>, _ range: Range<Int>) -> Range<Int> {
+    public static func trimmed(_ bytes: Span<UInt8>, _ range: Range<Int>) -> Range<Int> {
         var start = range.lowerBound
         var end = range.upperBound
         while start < end && (bytes[start] == space || bytes[start] == tab) { start &+= 1 }

@@ -1,20 +1,20 @@
 /// A block of addresses: all that share their first bits with `base` (RFC 4632 §3.1,
 /// RFC 4291 §2.3).
-package struct CIDR: Hashable, Sendable {
-    package let base: IPAddress
+public struct CIDR: Hashable, Sendable {
+    public let base: IPAddress
     /// Leading bits that count, of the 128 of `IPAddress`: a `/8` of IPv4 is 104.
-    package let prefixLength: Int
+    public let prefixLength: Int
 
     /// Why a text is no block, for the operator who wrote it.
-    package struct ParseError: Error, Hashable, Sendable, CustomStringConvertible {
-        package let description: String
+    public struct ParseError: Error, Hashable, Sendable, CustomStringConvertible {
+        public let description: String
     }
 
     /// Parses `10.0.0.0/8`, `2001:db8::/32`, or one address.
     ///
     /// - Throws: `ParseError`, saying what is wrong and, for bits beyond the prefix, what was
     ///   probably meant.
-    package init(_ text: String) throws(ParseError) {
+    public init(_ text: String) throws(ParseError) {
         let parts = text.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
         guard let address = IPAddress(String(parts[0])) else {
             throw ParseError(
@@ -41,7 +41,7 @@ package struct CIDR: Hashable, Sendable {
     }
 
     /// Whether the address is in the block.
-    package func contains(_ address: IPAddress) -> Bool {
+    public func contains(_ address: IPAddress) -> Bool {
         address.bits & Self.mask(prefixLength) == base.bits
     }
 
@@ -61,5 +61,5 @@ package struct CIDR: Hashable, Sendable {
 
 extension CIDR: CustomStringConvertible {
     /// As `init` takes it.
-    package var description: String { "\(base)/\(base.isV4 ? prefixLength - 96 : prefixLength)" }
+    public var description: String { "\(base)/\(base.isV4 ? prefixLength - 96 : prefixLength)" }
 }

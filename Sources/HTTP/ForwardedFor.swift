@@ -3,15 +3,15 @@
 /// left from the peer, the first hop that is not a trusted proxy is the client.
 ///
 /// Without trusted blocks, or from a peer outside them, the header is ignored.
-package struct ForwardedFor: Sendable {
-    package let trusted: [CIDR]
+public struct ForwardedFor: Sendable {
+    public let trusted: [CIDR]
 
-    package init(trusted: [CIDR]) {
+    public init(trusted: [CIDR]) {
         self.trusted = trusted
     }
 
     /// Whether the address belongs to one of our own proxies.
-    package func isTrusted(_ address: IPAddress) -> Bool {
+    public func isTrusted(_ address: IPAddress) -> Bool {
         trusted.contains { $0.contains(address) }
     }
 
@@ -21,7 +21,7 @@ package struct ForwardedFor: Sendable {
     ///   - peer: the other end of the TCP connection, or of the PROXY header.
     ///   - head: a parsed request head; its lines of the header count in their order.
     ///   - bytes: those that the head was parsed from.
-    package func client(peer: IPAddress, head: RequestHead, in bytes: Span<UInt8>) -> IPAddress {
+    public func client(peer: IPAddress, head: RequestHead, in bytes: Span<UInt8>) -> IPAddress {
         guard isTrusted(peer) else { return peer }
         var hop: IPAddress?
         var cursor = RequestHead.ListCursor()

@@ -1,7 +1,7 @@
 /// The date format of HTTP's header fields (RFC 9110 §5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
-package enum HTTPDate {
+public enum HTTPDate {
     /// - Parameter milliseconds: since 1970-01-01T00:00:00Z; years 1970 to 9999, clamped.
-    package static func text(milliseconds: Int64) -> String {
+    public static func text(milliseconds: Int64) -> String {
         let seconds = min(max(0, milliseconds / 1_000), 253_402_300_799)
         let days = Int(seconds / 86_400)
         let (year, month, day) = civil(days: days)

@@ -1,31 +1,31 @@
 /// An IP address of either family, as 128 bits; an IPv4 address is held in its mapped form
 /// `::ffff:a.b.c.d` (RFC 4291 §2.5.5.2), so that a socket of either family names a peer alike.
-package struct IPAddress: Hashable, Sendable {
+public struct IPAddress: Hashable, Sendable {
     /// The address as a number: its first byte on the wire is the most significant.
-    package let bits: UInt128
+    public let bits: UInt128
 
-    package init(bits: UInt128) {
+    public init(bits: UInt128) {
         self.bits = bits
     }
 
     /// - Parameter v4: the IPv4 address as a number, `0x7F00_0001` for 127.0.0.1.
-    package init(v4: UInt32) {
+    public init(v4: UInt32) {
         bits = Self.mappedPrefix | UInt128(v4)
     }
 
-    package var isV4: Bool { bits >> 32 == Self.mappedPrefix >> 32 }
+    public var isV4: Bool { bits >> 32 == Self.mappedPrefix >> 32 }
 
     private static let mappedPrefix: UInt128 = 0xFFFF_0000_0000
 
     /// Parses `192.0.2.1` or `2001:db8::1` (RFC 4291 §2.2), also with the last 32 bits in dots.
     /// No brackets, port, zone, white space or leading zeros in a dotted part; nil otherwise.
-    package init?(_ text: String) {
+    public init?(_ text: String) {
         let bytes = Array(text.utf8)
         self.init(bytes.span, 0..<bytes.count)
     }
 
     /// Parses `range` of `bytes` as an address.
-    package init?(_ bytes: Span<UInt8>, _ range: Range<Int>) {
+    public init?(_ bytes: Span<UInt8>, _ range: Range<Int>) {
         if let v4 = Self.parseV4(bytes, range) {
             self.init(v4: v4)
         } else if let v6 = Self.parseV6(bytes, range) {
@@ -117,7 +117,7 @@ package struct IPAddress: Hashable, Sendable {
 extension IPAddress: CustomStringConvertible {
     /// Dotted for IPv4, else the canonical text of RFC 5952: lower case, no leading zeros, the
     /// first longest run of two or more zero groups as `::`.
-    package var description: String {
+    public var description: String {
         if isV4 {
             let v4 = UInt32(truncatingIfNeeded: bits)
             return "\(v4 >> 24).\(v4 >> 16 & 0xFF).\(v4 >> 8 & 0xFF).\(v4 & 0xFF)"

@@ -1,14 +1,14 @@
 /// Percent-decoding of path segments and query values (RFC 3986 §2.1), strictly: a broken escape,
 /// bytes that are not UTF-8, or a NUL give nothing, so that no two parts of the program can read
 /// the same URL differently.
-package enum PercentDecoding {
+public enum PercentDecoding {
     /// One path segment, between two slashes. A slash that was encoded stays inside it.
-    package static func segment(_ bytes: Span<UInt8>, _ range: Range<Int>) -> String? {
+    public static func segment(_ bytes: Span<UInt8>, _ range: Range<Int>) -> String? {
         decode(bytes, range, plusIsSpace: false)
     }
 
     /// One key or value of a query, where `+` stands for a space (WHATWG URL, urlencoded parsing).
-    package static func queryValue(_ bytes: Span<UInt8>, _ range: Range<Int>) -> String? {
+    public static func queryValue(_ bytes: Span<UInt8>, _ range: Range<Int>) -> String? {
         decode(bytes, range, plusIsSpace: true)
     }
 
@@ -50,9 +50,9 @@ package enum PercentDecoding {
 }
 
 /// Look-up in a query: `key=value` pairs with `&` between them.
-package enum QueryString {
+public enum QueryString {
     /// What a query says about one key.
-    package enum Lookup: Hashable, Sendable {
+    public enum Lookup: Hashable, Sendable {
         case absent
         case value(String)
         /// The key comes twice, or its value does not decode: a 400, never a guess.
@@ -64,7 +64,7 @@ package enum QueryString {
     /// - Parameters:
     ///   - key: as it is when decoded.
     ///   - query: `RequestHead.query`; nil is an empty query.
-    package static func value(
+    public static func value(
         of key: StaticString, in bytes: Span<UInt8>, query: Range<Int>?
     ) -> Lookup {
         guard let query else { return .absent }

@@ -1,7 +1,7 @@
 /// Why a request head is refused. Each one ends the connection after its answer: the bytes that
 /// follow cannot be trusted to begin a request. Peers cause these in normal traffic, so they are
 /// values, never traps.
-package enum RequestError: UInt8, Error, Sendable, CaseIterable {
+public enum RequestError: UInt8, Error, Sendable, CaseIterable {
     case malformedRequestLine
     case malformedTarget
     case bareLineEnding
@@ -23,7 +23,7 @@ package enum RequestError: UInt8, Error, Sendable, CaseIterable {
     case unsupportedVersion
 
     /// The status of the answer.
-    package var status: UInt16 {
+    public var status: UInt16 {
         switch self {
         case .malformedRequestLine, .malformedTarget, .bareLineEnding, .controlCharacter,
             .foldedHeader, .malformedHeaderName, .missingHost, .repeatedHost, .malformedHost,
@@ -39,7 +39,7 @@ package enum RequestError: UInt8, Error, Sendable, CaseIterable {
 
     /// What the reader of the answer should do, in one line. Stable, and without a byte of the
     /// request.
-    package var text: StaticString {
+    public var text: StaticString {
         switch self {
         case .malformedRequestLine: "send the request line as METHOD SP /path SP HTTP/1.1"
         case .malformedTarget: "send the target as a path that begins with / in printable ASCII"
@@ -65,17 +65,17 @@ package enum RequestError: UInt8, Error, Sendable, CaseIterable {
 }
 
 /// How big a request may be.
-package struct RequestLimits: Hashable, Sendable {
+public struct RequestLimits: Hashable, Sendable {
     /// Bytes of the head, from the request line to the empty line; 16 KiB.
-    package var headBytes: Int
+    public var headBytes: Int
     /// Header lines; 64.
-    package var headers: Int
+    public var headers: Int
     /// Bytes of path and query; 8 KiB.
-    package var targetBytes: Int
+    public var targetBytes: Int
     /// Bytes of the body, as announced by Content-Length; 1 MB (10^6).
-    package var bodyBytes: Int
+    public var bodyBytes: Int
 
-    package init(
+    public init(
         headBytes: Int = 16_384, headers: Int = 64, targetBytes: Int = 8_192,
         bodyBytes: Int = 1_000_000
     ) {

@@ -1,9 +1,9 @@
 /// The methods that are served; any other is a 501.
-package enum HTTPMethod: UInt8, Sendable, CaseIterable {
+public enum HTTPMethod: UInt8, Sendable, CaseIterable {
     case get, head, post, put, patch, delete, options
 
     /// The method as it stands in a request line. Methods are case-sensitive (RFC 9110 §9.1).
-    package var name: StaticString {
+    public var name: StaticString {
         switch self {
         case .get: "GET"
         case .head: "HEAD"
@@ -17,7 +17,7 @@ package enum HTTPMethod: UInt8, Sendable, CaseIterable {
 }
 
 /// Where one header's name and value are in the request's bytes. Sixteen bytes each.
-package struct HeaderField: Hashable, Sendable {
+public struct HeaderField: Hashable, Sendable {
     private var nameStart: UInt32
     private var nameEnd: UInt32
     private var valueStart: UInt32
@@ -30,49 +30,49 @@ package struct HeaderField: Hashable, Sendable {
         valueEnd = UInt32(value.upperBound)
     }
 
-    package var name: Range<Int> { Int(nameStart)..<Int(nameEnd) }
+    public var name: Range<Int> { Int(nameStart)..<Int(nameEnd) }
     /// Without the white space around it; may be empty.
-    package var value: Range<Int> { Int(valueStart)..<Int(valueEnd) }
+    public var value: Range<Int> { Int(valueStart)..<Int(valueEnd) }
 }
 
 /// A parsed request head: facts, and index ranges into the bytes it was parsed from. It holds no
 /// byte of the request, so look-ups take the same bytes again.
-package struct RequestHead: Sendable {
-    package internal(set) var method: HTTPMethod = .get
+public struct RequestHead: Sendable {
+    public internal(set) var method: HTTPMethod = .get
     /// 0 or 1: the x of HTTP/1.x.
-    package internal(set) var minorVersion: UInt8 = 1
+    public internal(set) var minorVersion: UInt8 = 1
     /// The whole target: path, and query with its question mark.
-    package internal(set) var target: Range<Int> = 0..<0
+    public internal(set) var target: Range<Int> = 0..<0
     /// The target up to the question mark, still percent-encoded. It begins with `/`, or is `*`.
-    package internal(set) var path: Range<Int> = 0..<0
+    public internal(set) var path: Range<Int> = 0..<0
     /// What follows the question mark, still percent-encoded; nil without a question mark.
-    package internal(set) var query: Range<Int>?
+    public internal(set) var query: Range<Int>?
     /// In the order of the request.
-    package internal(set) var headers: [HeaderField] = []
+    public internal(set) var headers: [HeaderField] = []
 
     /// The value of Host; nil only in HTTP/1.0.
-    package internal(set) var host: Range<Int>?
+    public internal(set) var host: Range<Int>?
     /// Bytes of body that follow the head; nil when none were announced, which means none.
-    package internal(set) var contentLength: Int?
+    public internal(set) var contentLength: Int?
     /// `Connection` lists `close`.
-    package internal(set) var connectionListsClose = false
+    public internal(set) var connectionListsClose = false
     /// `Connection` lists `keep-alive`.
-    package internal(set) var connectionListsKeepAlive = false
+    public internal(set) var connectionListsKeepAlive = false
     /// `Connection` lists `upgrade`.
-    package internal(set) var connectionListsUpgrade = false
+    public internal(set) var connectionListsUpgrade = false
     /// `Upgrade` lists `websocket`.
-    package internal(set) var upgradeListsWebSocket = false
+    public internal(set) var upgradeListsWebSocket = false
     /// `Expect: 100-continue`: the client waits for `100 Continue` before it sends its body
     /// (RFC 9110 §10.1.1). Never in HTTP/1.0.
-    package internal(set) var expectsContinue = false
+    public internal(set) var expectsContinue = false
 
     /// Whether the connection stays open after the answer (RFC 9112 §9.3).
-    package var keepAlive: Bool {
+    public var keepAlive: Bool {
         !connectionListsClose && (minorVersion == 1 || connectionListsKeepAlive)
     }
 
     /// Whether the request asks for a WebSocket; whether it may have one, the handshake decides.
-    package var upgradesToWebSocket: Bool { connectionListsUpgrade && upgradeListsWebSocket }
+    public var upgradesToWebSocket: Bool { connectionListsUpgrade && upgradeListsWebSocket }
 
     /// Forgets everything but the storage of the header table.
     mutating func reset() {
@@ -92,7 +92,7 @@ extension RequestHead {
     /// - Parameters:
     ///   - name: in lower case.
     ///   - bytes: those that the head was parsed from.
-    package func value(of name: StaticString, in bytes: Span<UInt8>) -> Range<Int>? {
+    public func value(of name: StaticString, in bytes: Span<UInt8>) -> Range<Int>? {
         for index in headers.indices {
             let field = headers[index]
             if ASCII.matches(bytes, field.name, name) { return field.value }
@@ -101,7 +101,7 @@ extension RequestHead {
     }
 
     /// How many lines have this header.
-    package func count(of name: StaticString, in bytes: Span<UInt8>) -> Int {
+    public func count(of name: StaticString, in bytes: Span<UInt8>) -> Int {
         var count = 0
         for index in headers.indices where ASCII.matches(bytes, headers[index].name, name) {
             count += 1
@@ -110,12 +110,12 @@ extension RequestHead {
     }
 
     /// A place in the comma lists of one header; a new one stands before the first element.
-    package struct ListCursor: Sendable {
+    public struct ListCursor: Sendable {
         var header = 0
         /// Where the next element of that header begins; nil before its first.
         var position: Int?
 
-        package init() {}
+        public init() {}
     }
 
     /// The next element of a header whose value is a comma list (RFC 9110 §5.6.1), through all the
@@ -125,7 +125,7 @@ extension RequestHead {
     ///     while let element = head.nextElement(of: "x-forwarded-for", after: &cursor, in: bytes)
     ///
     /// - Parameter name: in lower case.
-    package func nextElement(
+    public func nextElement(
         of name: StaticString, after cursor: inout ListCursor, in bytes: Span<UInt8>
     ) -> Range<Int>? {
         while cursor.header < headers.count {
@@ -156,7 +156,7 @@ extension RequestHead {
     /// - Parameters:
     ///   - name: of the header, in lower case.
     ///   - element: in lower case.
-    package func list(
+    public func list(
         _ name: StaticString, contains element: StaticString, in bytes: Span<UInt8>
     ) -> Bool {
         var cursor = ListCursor()

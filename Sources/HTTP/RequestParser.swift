@@ -1,5 +1,5 @@
 /// What `RequestParser.parse` found.
-package enum RequestParse: Sendable, Equatable {
+public enum RequestParse: Sendable, Equatable {
     /// The head is not complete and breaks no rule so far.
     case needMore
     /// A complete head in the first `length` bytes; its body or the next request follows.
@@ -17,12 +17,12 @@ package enum RequestParse: Sendable, Equatable {
 ///
 /// A value to be used again: one per thread, for all its connections. `head` is valid until the
 /// next `parse`; once its header table is warm, parsing allocates nothing.
-package struct RequestParser: Sendable {
+public struct RequestParser: Sendable {
     /// The head of the last `.head` result; meaningless after any other.
-    package private(set) var head = RequestHead()
-    package let limits: RequestLimits
+    public private(set) var head = RequestHead()
+    public let limits: RequestLimits
 
-    package init(limits: RequestLimits = RequestLimits()) {
+    public init(limits: RequestLimits = RequestLimits()) {
         self.limits = limits
         head.headers.reserveCapacity(min(limits.headers, 64))
     }
@@ -33,7 +33,7 @@ package struct RequestParser: Sendable {
     ///   - bytes: all that has come of the request, from its first byte.
     ///   - scannedFrom: how much of it earlier calls have seen. The connection keeps it: 0 before
     ///     the first call and after a request; only this function changes it in between.
-    package mutating func parse(_ bytes: Span<UInt8>, scannedFrom: inout Int) -> RequestParse {
+    public mutating func parse(_ bytes: Span<UInt8>, scannedFrom: inout Int) -> RequestParse {
         let length: Int
         switch findEnd(bytes, &scannedFrom) {
         case .needMore: return .needMore

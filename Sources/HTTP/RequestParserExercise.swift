@@ -3,14 +3,14 @@
 ///
 /// Layout of the input: byte 0 chooses small or default limits (bit 0) and seeds the cuts, the rest
 /// comes from the peer.
-package enum RequestParserExercise {
+public enum RequestParserExercise {
     /// Limits small enough for short inputs to go over each.
-    package static let smallLimits = RequestLimits(
+    public static let smallLimits = RequestLimits(
         headBytes: 256, headers: 4, targetBytes: 64, bodyBytes: 1_000)
 
     /// Traps when an invariant does not hold: a request means something else when it arrives in
     /// pieces, or a range points outside its place.
-    package static func run(_ input: Span<UInt8>) {
+    public static func run(_ input: Span<UInt8>) {
         guard let seed = input.isEmpty ? nil : input[0] else { return }
         let limits = seed & 1 == 0 ? smallLimits : RequestLimits()
         let bytes = input.extracting(1..<input.count)

@@ -6,13 +6,13 @@
 ///
 /// No value can break out of its line: one that the program wrote itself must be clean, and one
 /// that comes from outside is refused when it is not.
-package struct ResponseWriter {
+public struct ResponseWriter {
     private let status: UInt16
 
     /// Appends the status line.
     ///
     /// - Parameter status: 100–599.
-    package init(status: UInt16, into output: inout [UInt8]) {
+    public init(status: UInt16, into output: inout [UInt8]) {
         precondition((100...599).contains(status), "no HTTP status: \(status)")
         self.status = status
         output.append(contentsOf: "HTTP/1.1 ".utf8)
@@ -23,7 +23,7 @@ package struct ResponseWriter {
     }
 
     /// Appends a field whose value the program itself holds.
-    package func field(_ name: StaticString, _ value: StaticString, into output: inout [UInt8]) {
+    public func field(_ name: StaticString, _ value: StaticString, into output: inout [UInt8]) {
         precondition(Self.isClean(value), "a header value holds a control character")
         beginField(name, &output)
         Self.append(value, to: &output)
@@ -31,7 +31,7 @@ package struct ResponseWriter {
     }
 
     /// Appends a field with a number.
-    package func field(_ name: StaticString, number: UInt64, into output: inout [UInt8]) {
+    public func field(_ name: StaticString, number: UInt64, into output: inout [UInt8]) {
         beginField(name, &output)
         Self.append(number, to: &output)
         Self.endLine(&output)
@@ -41,7 +41,7 @@ package struct ResponseWriter {
     ///
     /// - Returns: false, with nothing appended, when the value holds a control character (tab
     ///   included): then there is no honest way to send it.
-    package func field(
+    public func field(
         _ name: StaticString, untrusted value: String, into output: inout [UInt8]
     ) -> Bool {
         guard value.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else { return false }
@@ -54,7 +54,7 @@ package struct ResponseWriter {
     /// Appends a field whose value is part of a request, such as an echoed `Origin`.
     ///
     /// - Returns: false, with nothing appended, when the value holds a control character.
-    package func field(
+    public func field(
         _ name: StaticString, untrusted bytes: Span<UInt8>, _ range: Range<Int>,
         into output: inout [UInt8]
     ) -> Bool {
@@ -70,7 +70,7 @@ package struct ResponseWriter {
     ///
     /// - Parameter isHead: the request was HEAD: the length is sent, the body is not
     ///   (RFC 9110 §9.3.2).
-    package func end(
+    public func end(
         body: Span<UInt8>, isHead: Bool = false, into output: inout [UInt8]
     ) {
         if status < 200 || status == 204 || status == 304 {
@@ -84,13 +84,13 @@ package struct ResponseWriter {
     }
 
     /// Appends the end of a response without a body.
-    package func end(into output: inout [UInt8]) {
+    public func end(into output: inout [UInt8]) {
         let nothing: [UInt8] = []
         end(body: nothing.span, into: &output)
     }
 
     /// Appends the whole answer to a refused head: its text as the body, and the connection's end.
-    package static func append(_ error: RequestError, into output: inout [UInt8]) {
+    public static func append(_ error: RequestError, into output: inout [UInt8]) {
         let response = ResponseWriter(status: error.status, into: &output)
         response.field("Connection", "close", into: &output)
         response.field("Content-Type", "text/plain; charset=utf-8", into: &output)
@@ -101,13 +101,13 @@ package struct ResponseWriter {
     }
 
     /// Appends `100 Continue`, which precedes the real response (RFC 9110 §15.2.1).
-    package static func appendContinue(into output: inout [UInt8]) {
+    public static func appendContinue(into output: inout [UInt8]) {
         ResponseWriter(status: 100, into: &output).end(into: &output)
     }
 
     /// The reason phrase; empty for a status without a registered one. Readers ignore it
     /// (RFC 9112 §4), people do not.
-    package static func reason(of status: UInt16) -> StaticString {
+    public static func reason(of status: UInt16) -> StaticString {
         switch status {
         case 100: "Continue"
         case 101: "Switching Protocols"

@@ -1,7 +1,7 @@
 /// Base64 with padding (RFC 4648 §4), as the handshake's two keys use it.
-package enum Base64 {
+public enum Base64 {
     /// The text of `bytes`: four characters for each three bytes begun.
-    package static func encode(_ bytes: Span<UInt8>) -> [UInt8] {
+    public static func encode(_ bytes: Span<UInt8>) -> [UInt8] {
         var output: [UInt8] = []
         output.reserveCapacity((bytes.count + 2) / 3 * 4)
         var index = 0
@@ -22,7 +22,7 @@ package enum Base64 {
 
     /// The bytes of a text, or nil when it is not exactly what `encode` gives for some bytes: other
     /// characters, wrong or missing padding, stray bits before the padding (RFC 4648 §3.5).
-    package static func decode(_ text: Span<UInt8>) -> [UInt8]? {
+    public static func decode(_ text: Span<UInt8>) -> [UInt8]? {
         guard text.count % 4 == 0 else { return nil }
         if text.isEmpty { return [] }
         var padding = 0

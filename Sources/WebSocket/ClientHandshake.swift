@@ -1,8 +1,8 @@
 /// The client's side of the opening handshake (RFC 6455 §4.1), for tests, load generators and
 /// terminal clients.
-package struct ClientHandshake: Sendable {
+public struct ClientHandshake: Sendable {
     /// What a server's answer is.
-    package enum Answer: Sendable, Equatable {
+    public enum Answer: Sendable, Equatable {
         /// The head is not complete yet.
         case needMore
         /// The connection is a WebSocket; frames begin at `length`.
@@ -14,10 +14,10 @@ package struct ClientHandshake: Sendable {
     }
 
     /// The most bytes of an answer's head.
-    package static let longestHead = 16_384
+    public static let longestHead = 16_384
 
     /// The value of `Sec-WebSocket-Key`.
-    package let key: [UInt8]
+    public let key: [UInt8]
     private let request: [UInt8]
     private let subprotocols: [String]
     private let offersExtensions: Bool
@@ -29,7 +29,7 @@ package struct ClientHandshake: Sendable {
     ///   - subprotocols: in the order of preference.
     ///   - fields: other fields such as `Origin`, `Authorization` or `Sec-WebSocket-Extensions`.
     ///     Values hold printable ASCII only: anything else is a programmer error here.
-    package init(
+    public init(
         host: String, target: String = "/", nonce: [UInt8], subprotocols: [String] = [],
         fields: [(name: String, value: String)] = []
     ) {
@@ -54,10 +54,10 @@ package struct ClientHandshake: Sendable {
     }
 
     /// The request head.
-    package func requestBytes() -> [UInt8] { request }
+    public func requestBytes() -> [UInt8] { request }
 
     /// Judges what the server has sent so far (RFC 6455 §4.1, "validate the server's response").
-    package func check(_ bytes: Span<UInt8>) -> Answer {
+    public func check(_ bytes: Span<UInt8>) -> Answer {
         guard let length = Self.headLength(bytes) else {
             return bytes.count < Self.longestHead ? .needMore : .invalid("the head has no end")
         }

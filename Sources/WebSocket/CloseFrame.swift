@@ -1,12 +1,12 @@
 /// The payload of a close frame: nothing, or a code in two bytes and a reason in UTF-8
 /// (RFC 6455 §5.5.1).
-package enum CloseFrame {
+public enum CloseFrame {
     /// The most bytes of a reason: 125 of a control frame, two for the code.
-    package static let longestReason = 123
+    public static let longestReason = 123
 
     /// Appends a server's close frame. A longer reason than fits is cut before the character that
     /// would not fit.
-    package static func append(code: CloseCode, reason: String = "", into output: inout [UInt8]) {
+    public static func append(code: CloseCode, reason: String = "", into output: inout [UInt8]) {
         precondition(code.isValidOnWire, "this close code must not be sent")
         var length = 0
         for character in reason.unicodeScalars {

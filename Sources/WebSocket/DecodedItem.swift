@@ -1,14 +1,14 @@
 /// How much one peer may send in one piece. Defaults in bytes: frame 1 MB, message 1 MB (10^6), and
 /// 64 fragments. Passed to each call rather than stored in each connection.
-package struct MessageLimits: Hashable, Sendable {
+public struct MessageLimits: Hashable, Sendable {
     /// Payload bytes of one data frame.
-    package var frameBytes: Int
+    public var frameBytes: Int
     /// Payload bytes of one message, all its fragments together.
-    package var messageBytes: Int
+    public var messageBytes: Int
     /// Frames of one message; empty ones count, since each costs work.
-    package var fragments: Int
+    public var fragments: Int
 
-    package init(
+    public init(
         frameBytes: Int = 1_000_000, messageBytes: Int = 1_000_000, fragments: Int = 64
     ) {
         precondition(frameBytes >= 0 && messageBytes >= 0 && fragments >= 1)
@@ -19,14 +19,14 @@ package struct MessageLimits: Hashable, Sendable {
 }
 
 /// The unmasked payload of a message or a control frame.
-package enum Payload: Sendable {
+public enum Payload: Sendable {
     /// These indices of the buffer that was handed to `MessageDecoder.next`: the path without a
     /// copy, for a whole frame. Valid until the caller reuses its buffer.
     case inPlace(Range<Int>)
     /// Put together from pieces; owned by the receiver.
     case assembled([UInt8])
 
-    package var count: Int {
+    public var count: Int {
         switch self {
         case .inPlace(let range): range.count
         case .assembled(let bytes): bytes.count
@@ -36,7 +36,7 @@ package enum Payload: Sendable {
     /// A copy of the payload, whichever way it is held.
     ///
     /// - Parameter buffer: the bytes that `next` was called with.
-    package func copy(from buffer: Span<UInt8>) -> [UInt8] {
+    public func copy(from buffer: Span<UInt8>) -> [UInt8] {
         switch self {
         case .inPlace(let range):
             unsafe buffer.extracting(range).withUnsafeBufferPointer { unsafe [UInt8]($0) }
@@ -47,7 +47,7 @@ package enum Payload: Sendable {
 }
 
 /// One thing that `MessageDecoder.next` found.
-package enum DecodedItem: Sendable {
+public enum DecodedItem: Sendable {
     /// All bytes are consumed; what they began is remembered.
     case needMore
     case message(kind: MessageKind, Payload)

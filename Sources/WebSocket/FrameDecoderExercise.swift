@@ -3,9 +3,9 @@
 ///
 /// Layout of the input: byte 0 chooses the role (bit 0) and small or default limits (bit 1), byte 1
 /// seeds the cuts, and the rest comes from the peer.
-package enum FrameDecoderExercise {
+public enum FrameDecoderExercise {
     /// An item that no longer depends on the buffer, so that two runs can be compared.
-    package enum Event: Hashable, Sendable {
+    public enum Event: Hashable, Sendable {
         case message(kind: MessageKind, [UInt8])
         case ping([UInt8])
         case pong([UInt8])
@@ -14,12 +14,12 @@ package enum FrameDecoderExercise {
     }
 
     /// Limits small enough for short inputs to go over each.
-    package static let smallLimits = MessageLimits(frameBytes: 200, messageBytes: 300, fragments: 4)
+    public static let smallLimits = MessageLimits(frameBytes: 200, messageBytes: 300, fragments: 4)
 
     /// Traps when an invariant does not hold: the items of the whole input differ from those of the
     /// same input in pieces, an item goes over its limit, text is not UTF-8, or the buffer is not
     /// consumed.
-    package static func run(_ input: Span<UInt8>) {
+    public static func run(_ input: Span<UInt8>) {
         guard input.count >= 2 else { return }
         let role: Role = input[0] & 1 == 0 ? .server : .client
         let limits = input[0] & 2 == 0 ? smallLimits : MessageLimits()
@@ -40,7 +40,7 @@ package enum FrameDecoderExercise {
 
     /// The events of `stream` when it arrives in pieces: `pieceLength` is asked, with the bytes
     /// left, for the length of each.
-    package static func events(
+    public static func events(
         of stream: [UInt8], role: Role, limits: MessageLimits, pieceLength: (Int) -> Int
     ) -> [Event] {
         var decoder = MessageDecoder(role: role)

@@ -8,23 +8,23 @@
 ///     |N|V|V|V|       |S|             |   then, if MASK, the 4 bytes  |
 ///     | |1|2|3|       |K|             |   of the masking key          |
 ///     +-+-+-+-+-------+-+-------------+-------------------------------+
-package struct FrameHeader: Hashable, Sendable {
-    package var opcode: Opcode
+public struct FrameHeader: Hashable, Sendable {
+    public var opcode: Opcode
     /// FIN: this is the last frame of its message.
-    package var isFinal: Bool
+    public var isFinal: Bool
     /// Nil for a frame from a server.
-    package var maskingKey: MaskingKey?
+    public var maskingKey: MaskingKey?
     /// Bytes of payload that follow the header.
-    package var payloadLength: Int
+    public var payloadLength: Int
     /// Bytes of the header itself: 2–14.
-    package var headerLength: Int
+    public var headerLength: Int
 
     /// The longest header: 2 bytes, a 64-bit length, a masking key.
-    package static let longest = 14
+    public static let longest = 14
     /// The longest header that a server sends.
-    package static let longestFromServer = 10
+    public static let longestFromServer = 10
     /// The most payload bytes of a control frame (RFC 6455 §5.5).
-    package static let longestControlPayload = 125
+    public static let longestControlPayload = 125
 }
 
 /// What the reader of a frame knows before it: the header is held against this.
@@ -173,14 +173,14 @@ extension FrameHeader {
 
 extension FrameHeader {
     /// Bytes of a server's header (no mask) before `length` bytes of payload: 2, 4 or 10.
-    package static func headerLength(forPayload length: Int) -> Int {
+    public static func headerLength(forPayload length: Int) -> Int {
         length <= 125 ? 2 : length <= 0xFFFF ? 4 : 10
     }
 
     /// Appends a server's header, unmasked, in its shortest form.
     ///
     /// - Parameter length: payload bytes that will follow, ≥ 0; ≤ 125 in a control frame.
-    package static func encode(
+    public static func encode(
         opcode: Opcode, fin: Bool = true, length: Int, into output: inout [UInt8]
     ) {
         encode(opcode: opcode, fin: fin, length: length, maskBit: 0, into: &output)
@@ -188,7 +188,7 @@ extension FrameHeader {
 
     /// Appends a client's header with its masking key. The caller masks the payload itself
     /// (`Masking.apply`).
-    package static func encode(
+    public static func encode(
         opcode: Opcode, fin: Bool = true, length: Int, mask: MaskingKey,
         into output: inout [UInt8]
     ) {
@@ -200,7 +200,7 @@ extension FrameHeader {
     ///
     /// - Parameter destination: at least `headerLength(forPayload: length)` bytes.
     /// - Returns: bytes written.
-    package static func write(
+    public static func write(
         opcode: Opcode, fin: Bool = true, length: Int,
         to destination: UnsafeMutableRawPointer
     ) -> Int {

@@ -1,22 +1,22 @@
 /// What the HTTP head says about an upgrade, as plain values: this module does not know how a head
 /// is parsed.
-package struct HandshakeFacts: Sendable {
+public struct HandshakeFacts: Sendable {
     /// The method is GET.
-    package var isGET: Bool
+    public var isGET: Bool
     /// The version is HTTP/1.1.
-    package var isHTTP11: Bool
+    public var isHTTP11: Bool
     /// `Upgrade` lists `websocket`, in any case of letters.
-    package var upgradeListsWebSocket: Bool
+    public var upgradeListsWebSocket: Bool
     /// `Connection` lists `upgrade`, in any case of letters.
-    package var connectionListsUpgrade: Bool
+    public var connectionListsUpgrade: Bool
     /// The value of `Sec-WebSocket-Key` in the request's bytes; nil when absent.
-    package var key: Range<Int>?
+    public var key: Range<Int>?
     /// The value of `Sec-WebSocket-Version`; nil when absent.
-    package var version: Range<Int>?
+    public var version: Range<Int>?
     /// One of these two fields comes more than once.
-    package var hasRepeatedField: Bool
+    public var hasRepeatedField: Bool
 
-    package init(
+    public init(
         isGET: Bool, isHTTP11: Bool, upgradeListsWebSocket: Bool, connectionListsUpgrade: Bool,
         key: Range<Int>?, version: Range<Int>?, hasRepeatedField: Bool = false
     ) {
@@ -31,7 +31,7 @@ package struct HandshakeFacts: Sendable {
 }
 
 /// Why a handshake is refused (RFC 6455 §4.2.1).
-package enum HandshakeRefusal: UInt8, Error, Sendable, CaseIterable {
+public enum HandshakeRefusal: UInt8, Error, Sendable, CaseIterable {
     case notGET
     case notHTTP11
     case noUpgrade
@@ -41,7 +41,7 @@ package enum HandshakeRefusal: UInt8, Error, Sendable, CaseIterable {
     case invalidKey
 
     /// The status of the answer. A 426 must carry the fields of `Handshake.refusalFields`.
-    package var status: UInt16 {
+    public var status: UInt16 {
         switch self {
         case .noUpgrade, .unsupportedVersion: 426
         default: 400
@@ -49,7 +49,7 @@ package enum HandshakeRefusal: UInt8, Error, Sendable, CaseIterable {
     }
 
     /// What the reader of the answer should do.
-    package var text: StaticString {
+    public var text: StaticString {
         switch self {
         case .notGET: "open a WebSocket with GET"
         case .notHTTP11: "open a WebSocket with HTTP/1.1"
@@ -63,13 +63,13 @@ package enum HandshakeRefusal: UInt8, Error, Sendable, CaseIterable {
 }
 
 /// The server's side of the opening handshake (RFC 6455 §4.2).
-package enum Handshake {
+public enum Handshake {
     /// Bytes of a `Sec-WebSocket-Key`: 16 bytes in base64.
-    package static let keyLength = 24
+    public static let keyLength = 24
 
     /// The fields, names and values, that an answer with status 426 adds (RFC 6455 §4.4,
     /// RFC 9110 §15.5.22).
-    package static let refusalFields: [(name: StaticString, value: StaticString)] = [
+    public static let refusalFields: [(name: StaticString, value: StaticString)] = [
         ("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Version", "13"),
     ]
 
@@ -77,7 +77,7 @@ package enum Handshake {
     ///
     /// - Parameter bytes: the request head that the ranges of `facts` point into.
     /// - Returns: the 28 bytes for `Sec-WebSocket-Accept`, or why not.
-    package static func accept(
+    public static func accept(
         _ facts: HandshakeFacts, in bytes: Span<UInt8>
     ) -> Result<[UInt8], HandshakeRefusal> {
         guard facts.isGET else { return .failure(.notGET) }
@@ -96,7 +96,7 @@ package enum Handshake {
     }
 
     /// Base64 of the SHA-1 of the key and the protocol's own id (RFC 6455 §4.2.2).
-    package static func acceptKey(for key: Span<UInt8>) -> [UInt8] {
+    public static func acceptKey(for key: Span<UInt8>) -> [UInt8] {
         var text: [UInt8] = []
         text.reserveCapacity(key.count + 36)
         for index in 0..<key.count { text.append(key[index]) }
@@ -118,7 +118,7 @@ package enum Handshake {
     ///   - accept: from `accept(_:in:)`.
     ///   - subprotocol: the one chosen from the client's list; nil leaves the field out.
     ///   - extensions: the value of `Sec-WebSocket-Extensions`; nil leaves the field out.
-    package static func appendAnswer(
+    public static func appendAnswer(
         accept: [UInt8], subprotocol: String? = nil, extensions: String? = nil,
         into output: inout [UInt8]
     ) {

@@ -1,33 +1,33 @@
 /// The four bytes that a client XORs over its payload (RFC 6455 §5.3). They hide nothing: the mask
 /// exists so that a page cannot choose the bytes that an intermediary sees.
-package struct MaskingKey: Hashable, Sendable {
+public struct MaskingKey: Hashable, Sendable {
     /// The key with its first byte on the wire in the lowest eight bits.
-    package let word: UInt32
+    public let word: UInt32
 
-    package init(word: UInt32) {
+    public init(word: UInt32) {
         self.word = word
     }
 
     /// The key in wire order.
-    package init(_ first: UInt8, _ second: UInt8, _ third: UInt8, _ fourth: UInt8) {
+    public init(_ first: UInt8, _ second: UInt8, _ third: UInt8, _ fourth: UInt8) {
         word =
             UInt32(first) | UInt32(second) << 8 | UInt32(third) << 16 | UInt32(fourth) << 24
     }
 
     /// The byte that masks payload byte `index` (RFC 6455 §5.3: `index MOD 4`).
-    package func byte(at index: Int) -> UInt8 {
+    public func byte(at index: Int) -> UInt8 {
         UInt8(truncatingIfNeeded: word >> (UInt32(truncatingIfNeeded: index & 3) * 8))
     }
 }
 
 /// Masking and unmasking, which are the same operation.
-package enum Masking {
+public enum Masking {
     /// XORs `range` of `bytes` with the key, in place.
     ///
     /// `phase` is the index within the payload of the first byte of the range, so that a payload
     /// may be unmasked in the pieces in which it arrives. Eight bytes at a time: 128 bytes take
     /// 8 ns where a loop over bytes takes 71 (Xeon 2.5 GHz).
-    package static func apply(
+    public static func apply(
         _ key: MaskingKey, to bytes: inout MutableSpan<UInt8>, in range: Range<Int>, phase: Int = 0
     ) {
         precondition(range.lowerBound >= 0 && range.upperBound <= bytes.count)
@@ -58,7 +58,7 @@ package enum Masking {
 
     /// The definition in the RFC's own terms, a byte at a time: the reference that tests hold
     /// `apply` against.
-    package static func applyBytewise(
+    public static func applyBytewise(
         _ key: MaskingKey, to bytes: inout MutableSpan<UInt8>, in range: Range<Int>, phase: Int = 0
     ) {
         for index in range {

@@ -21,7 +21,7 @@
 ///
 /// A message is delivered whole, never beyond `limits`, and a text message is valid UTF-8. Nothing
 /// a peer sends traps, and each byte costs amortised constant time.
-package struct MessageDecoder {
+public struct MessageDecoder {
     /// Nil whenever the connection is between messages: the usual state.
     private var partial: PartialMessage?
     private let role: Role
@@ -31,16 +31,16 @@ package struct MessageDecoder {
     private var isClosed = false
 
     /// - Parameter role: the side that reads.
-    package init(role: Role) {
+    public init(role: Role) {
         self.role = role
     }
 
     /// Whether a frame or a message has begun and not ended. The peer has a deadline for it, which
     /// the caller keeps: this type knows no time.
-    package var hasPartialMessage: Bool { partial != nil }
+    public var hasPartialMessage: Bool { partial != nil }
 
     /// Bytes of payload held for an unfinished frame or message.
-    package var heldByteCount: Int {
+    public var heldByteCount: Int {
         guard let partial else { return 0 }
         return partial.message.count + partial.control.count
     }
@@ -50,7 +50,7 @@ package struct MessageDecoder {
     /// came from the wire.
     ///
     /// - Returns: one item; `.needMore` when the whole buffer is consumed.
-    package mutating func next(
+    public mutating func next(
         in bytes: inout MutableSpan<UInt8>, at offset: inout Int, limits: MessageLimits
     ) -> DecodedItem {
         precondition(offset >= 0 && offset <= bytes.count)

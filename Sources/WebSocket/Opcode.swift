@@ -1,6 +1,6 @@
 /// What a frame carries (RFC 6455 §5.2). The values 0x3–0x7 and 0xB–0xF are reserved: a frame that
 /// uses one is a protocol violation, so they have no case.
-package enum Opcode: UInt8, Sendable, CaseIterable {
+public enum Opcode: UInt8, Sendable, CaseIterable {
     case continuation = 0x0
     case text = 0x1
     case binary = 0x2
@@ -10,7 +10,7 @@ package enum Opcode: UInt8, Sendable, CaseIterable {
 
     /// Control frames are short, never fragmented, and may come between the fragments of a message
     /// (RFC 6455 §5.5).
-    package var isControl: Bool { self == .close || self == .ping || self == .pong }
+    public var isControl: Bool { self == .close || self == .ping || self == .pong }
 
     /// The same as `init(rawValue:)`, which the compiler does not inline: this one runs for each
     /// frame.
@@ -30,16 +30,16 @@ package enum Opcode: UInt8, Sendable, CaseIterable {
 
 /// The side of the connection that *reads*: a server wants masked frames, a client unmasked ones
 /// (RFC 6455 §5.1).
-package enum Role: UInt8, Sendable {
+public enum Role: UInt8, Sendable {
     case server
     case client
 }
 
 /// The two kinds of message. A text message is valid UTF-8 by the time it is delivered.
-package enum MessageKind: UInt8, Sendable {
+public enum MessageKind: UInt8, Sendable {
     case text
     case binary
 
     /// The opcode of the first frame of such a message.
-    package var opcode: Opcode { self == .text ? .text : .binary }
+    public var opcode: Opcode { self == .text ? .text : .binary }
 }

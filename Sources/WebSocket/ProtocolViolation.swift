@@ -1,7 +1,7 @@
 /// What a peer did wrong on the frame level. It ends the connection: the server sends a close frame
 /// with `closeCode` and `text`, then closes. Peers cause these in normal traffic, so they are
 /// values, never traps.
-package enum ProtocolViolation: UInt8, Sendable, CaseIterable {
+public enum ProtocolViolation: UInt8, Sendable, CaseIterable {
     /// RSV1–RSV3 without an extension that gives them a meaning (RFC 6455 §5.2).
     case reservedBits
     /// An opcode of 0x3–0x7 or 0xB–0xF (RFC 6455 §5.2).
@@ -38,7 +38,7 @@ package enum ProtocolViolation: UInt8, Sendable, CaseIterable {
     case tooManyFragments
 
     /// The code of the close frame that answers it.
-    package var closeCode: CloseCode {
+    public var closeCode: CloseCode {
         switch self {
         case .invalidCloseReason, .invalidUTF8: .invalidPayload
         case .frameTooLarge, .messageTooLarge: .messageTooBig
@@ -48,7 +48,7 @@ package enum ProtocolViolation: UInt8, Sendable, CaseIterable {
     }
 
     /// The reason of the close frame that answers it: at most 123 bytes of ASCII.
-    package var text: StaticString {
+    public var text: StaticString {
         switch self {
         case .reservedBits: "reserved bits set; agree on an extension in the handshake first"
         case .unknownOpcode: "unknown opcode; use 0x0-0x2 or 0x8-0xA"

@@ -4,7 +4,7 @@
 /// It says no at the first byte after which no valid text is possible: a surrogate (ED A0…), an
 /// overlong form (C0, C1, E0 80…, F0 80…), anything above U+10FFFF (F4 90…, F5…), a stray or
 /// missing continuation byte. Three bytes of state, so it can live in every connection.
-package struct UTF8Validator: Sendable {
+public struct UTF8Validator: Sendable {
     /// Continuation bytes that the open character still needs.
     private var missing: UInt8 = 0
     /// The bounds of the next of them. Only the first one has bounds narrower than 80–BF, which
@@ -12,21 +12,21 @@ package struct UTF8Validator: Sendable {
     private var lowest: UInt8 = 0x80
     private var highest: UInt8 = 0xBF
 
-    package init() {}
+    public init() {}
 
     /// Whether the bytes so far end with a whole character. An empty text is complete; after a
     /// failure this stays false.
-    package var isComplete: Bool { missing == 0 }
+    public var isComplete: Bool { missing == 0 }
 
     /// Takes the next bytes of the text.
     ///
     /// - Returns: false when the text cannot become valid any more; every later call is false too.
-    package mutating func feed(_ bytes: Span<UInt8>) -> Bool {
+    public mutating func feed(_ bytes: Span<UInt8>) -> Bool {
         feed(bytes, in: 0..<bytes.count)
     }
 
     /// Takes `range` of `bytes` as the next bytes of the text.
-    package mutating func feed(_ bytes: Span<UInt8>, in range: Range<Int>) -> Bool {
+    public mutating func feed(_ bytes: Span<UInt8>, in range: Range<Int>) -> Bool {
         precondition(range.lowerBound >= 0 && range.upperBound <= bytes.count)
         var index = range.lowerBound
         let end = range.upperBound
@@ -49,12 +49,12 @@ package struct UTF8Validator: Sendable {
     }
 
     /// Whether the whole of `bytes` is valid UTF-8.
-    package static func isValid(_ bytes: Span<UInt8>) -> Bool {
+    public static func isValid(_ bytes: Span<UInt8>) -> Bool {
         isValid(bytes, in: 0..<bytes.count)
     }
 
     /// Whether `range` of `bytes` is valid UTF-8 by itself.
-    package static func isValid(_ bytes: Span<UInt8>, in range: Range<Int>) -> Bool {
+    public static func isValid(_ bytes: Span<UInt8>, in range: Range<Int>) -> Bool {
         var validator = UTF8Validator()
         return validator.feed(bytes, in: range) && validator.isComplete
     }
