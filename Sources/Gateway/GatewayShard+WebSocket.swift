@@ -28,9 +28,7 @@ extension GatewayShard {
             if case .needMore = item { break }
             receive(item, connection, &bytes)
             // What was received may have ended the connection.
-            guard connection.isReading, self.connection(connection.key) === connection else {
-                return
-            }
+            guard connection.isReading else { return }
         }
         if connection.decoder.hasPartialMessage {
             if connection.messageBegan == nil {
@@ -54,7 +52,7 @@ extension GatewayShard {
             receive(kind, payload, connection, &bytes)
         case .ping(let payload):
             guard connection.isWebSocket else { return }
-            appendFrame(to: connection, .pong, payload, bytes)
+            appendFrame(to: connection, .pong, payload, &bytes)
         case .pong:
             break
         case .close(let code, let reason):
@@ -75,7 +73,7 @@ extension GatewayShard {
         counters[.messagesReceived] += 1
         switch connection.phase {
         case .benchEcho:
-            appendFrame(to: connection, kind.opcode, payload, bytes)
+            appendFrame(to: connection, kind.opcode, payload, &bytes)
         case .benchRoom:
             guard kind == .text else {
                 disconnect(connection, .binaryNotAccepted)
@@ -174,18 +172,21 @@ extension GatewayShard {
         closeIfTooSlow(connection)
     }
 
+    /// Says a payload again that has just come, under a header of our own.
     private func appendFrame(
         to connection: Connection, _ opcode: Opcode, _ payload: Payload,
-        _ bytes: borrowing MutableSpan<UInt8>
+        _ bytes: inout MutableSpan<UInt8>
     ) {
-        append(to: connection) { output in
-            FrameHeader.encode(opcode: opcode, length: payload.count, into: &output)
-            switch payload {
-            case .inPlace(let range):
-                unsafe bytes.span.extracting(range).withUnsafeBufferPointer {
-                    unsafe output.append(contentsOf: $0)
-                }
-            case .assembled(let assembled):
+        switch payload {
+        case .inPlace(let range):
+            let frame = FrameHeader.write(opcode: opcode, before: range, in: &bytes)
+            let span = bytes.span.extracting(frame)
+            append(to: connection) { output in
+                unsafe span.withUnsafeBufferPointer { unsafe output.append(contentsOf: $0) }
+            }
+        case .assembled(let assembled):
+            append(to: connection) { output in
+                FrameHeader.encode(opcode: opcode, length: assembled.count, into: &output)
                 output.append(contentsOf: assembled)
             }
         }

@@ -196,31 +196,35 @@ extension FrameHeader {
         for index in 0..<4 { output.append(mask.byte(at: index)) }
     }
 
-    /// Writes a server's header to memory that the caller owns, such as a ring of output bytes.
+    /// Writes the header of a server's final frame in front of its payload, so that the two lie
+    /// together. Where the payload came in a client's frame there is room: its header was longer
+    /// by the masking key.
     ///
-    /// - Parameter destination: at least `headerLength(forPayload: length)` bytes.
-    /// - Returns: bytes written.
+    /// - Parameters:
+    ///   - payload: where it lies in `bytes`, `headerLength(forPayload:)` bytes or more after the
+    ///     beginning; ≤ 125 bytes long in a control frame.
+    /// - Returns: where the frame lies.
+    @inline(__always)
     public static func write(
-        opcode: Opcode, fin: Bool = true, length: Int,
-        to destination: UnsafeMutableRawPointer
-    ) -> Int {
-        checkEncodable(opcode: opcode, fin: fin, length: length)
-        let first = opcode.rawValue | (fin ? 0x80 : 0)
-        unsafe destination.storeBytes(of: first, as: UInt8.self)
+        opcode: Opcode, before payload: Range<Int>, in bytes: inout MutableSpan<UInt8>
+    ) -> Range<Int> {
+        let length = payload.count
+        checkEncodable(opcode: opcode, fin: true, length: length)
+        let start = payload.lowerBound - headerLength(forPayload: length)
+        bytes[start] = opcode.rawValue | 0x80
         if length <= 125 {
-            unsafe destination.storeBytes(of: UInt8(length), toByteOffset: 1, as: UInt8.self)
-            return 2
+            bytes[start + 1] = UInt8(length)
+        } else if length <= 0xFFFF {
+            bytes[start + 1] = 126
+            bytes[start + 2] = UInt8(length >> 8)
+            bytes[start + 3] = UInt8(length & 0xFF)
+        } else {
+            bytes[start + 1] = 127
+            for index in 0..<8 {
+                bytes[start + 2 + index] = UInt8(truncatingIfNeeded: length >> (56 - 8 * index))
+            }
         }
-        if length <= 0xFFFF {
-            unsafe destination.storeBytes(of: 126, toByteOffset: 1, as: UInt8.self)
-            unsafe destination.storeBytes(
-                of: UInt16(length).bigEndian, toByteOffset: 2, as: UInt16.self)
-            return 4
-        }
-        unsafe destination.storeBytes(of: 127, toByteOffset: 1, as: UInt8.self)
-        unsafe destination.storeBytes(
-            of: UInt64(length).bigEndian, toByteOffset: 2, as: UInt64.self)
-        return 10
+        return start..<payload.upperBound
     }
 
     private static func encode(

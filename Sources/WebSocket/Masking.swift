@@ -25,11 +25,15 @@ public enum Masking {
     /// XORs `range` of `bytes` with the key, in place.
     ///
     /// `phase` is the index within the payload of the first byte of the range, so that a payload
-    /// may be unmasked in the pieces in which it arrives. Eight bytes at a time: 128 bytes take
-    /// 8 ns where a loop over bytes takes 71 (Xeon 2.5 GHz).
+    /// may be unmasked in the pieces in which it arrives. Without a branch a word, so that the
+    /// compiler makes vectors of it.
+    ///
+    /// - Returns: whether all that came out is ASCII. It costs an instruction for sixteen bytes
+    ///   here, and spares most texts a second reading.
+    @discardableResult
     public static func apply(
         _ key: MaskingKey, to bytes: inout MutableSpan<UInt8>, in range: Range<Int>, phase: Int = 0
-    ) {
+    ) -> Bool {
         precondition(range.lowerBound >= 0 && range.upperBound <= bytes.count)
         let shift = UInt32(truncatingIfNeeded: phase & 3) * 8
         let rotated = shift == 0 ? key.word : key.word >> shift | key.word << (32 - shift)
@@ -39,21 +43,26 @@ public enum Masking {
         var raw = unsafe bytes.mutableBytes
         var index = range.lowerBound
         let end = range.upperBound
+        var seen: UInt64 = 0
         while end &- index >= 8 {
-            let word = unsafe raw.unsafeLoadUnaligned(
-                fromUncheckedByteOffset: index, as: UInt64.self)
-            unsafe raw.storeBytes(of: word ^ wide, toUncheckedByteOffset: index, as: UInt64.self)
+            let word =
+                unsafe raw.unsafeLoadUnaligned(fromUncheckedByteOffset: index, as: UInt64.self)
+                ^ wide
+            seen |= word
+            unsafe raw.storeBytes(of: word, toUncheckedByteOffset: index, as: UInt64.self)
             index &+= 8
         }
         var tail = UInt64(littleEndian: wide)
         while index < end {
-            let byte = unsafe raw.unsafeLoad(fromUncheckedByteOffset: index, as: UInt8.self)
-            unsafe raw.storeBytes(
-                of: byte ^ UInt8(truncatingIfNeeded: tail), toUncheckedByteOffset: index,
-                as: UInt8.self)
+            let byte =
+                unsafe raw.unsafeLoad(fromUncheckedByteOffset: index, as: UInt8.self)
+                ^ UInt8(truncatingIfNeeded: tail)
+            seen |= UInt64(byte)
+            unsafe raw.storeBytes(of: byte, toUncheckedByteOffset: index, as: UInt8.self)
             tail >>= 8
             index &+= 1
         }
+        return seen & 0x8080_8080_8080_8080 == 0
     }
 
     /// The definition in the RFC's own terms, a byte at a time: the reference that tests hold

@@ -62,10 +62,9 @@ public struct MessageDecoder {
                 bytes.span, at: offset, limits: limits)
         {
             offset = range.upperBound
-            Masking.apply(key, to: &bytes, in: range)
-            guard kind == .binary || UTF8Validator.isValid(bytes.span, in: range) else {
-                return fail(.invalidUTF8, bytes.count, &offset)
-            }
+            let isASCII = Masking.apply(key, to: &bytes, in: range)
+            guard isASCII || kind == .binary || UTF8Validator.isValid(bytes.span, in: range)
+            else { return fail(.invalidUTF8, bytes.count, &offset) }
             return .message(kind: kind, .inPlace(range))
         }
         return nextUncommon(in: &bytes, at: &offset, limits: limits)

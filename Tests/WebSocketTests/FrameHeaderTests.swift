@@ -18,12 +18,15 @@ struct FrameHeaderTests {
         #expect(output == expected)
         #expect(FrameHeader.headerLength(forPayload: length) == expected.count)
 
-        var memory = [UInt8](repeating: 0xEE, count: 16)
-        let written = unsafe memory.withUnsafeMutableBytes {
-            unsafe FrameHeader.write(opcode: .binary, length: length, to: $0.baseAddress!)
-        }
-        #expect(Array(memory[..<written]) == expected)
-        #expect(memory[written...].allSatisfy { $0 == 0xEE })
+        // In front of a payload where it lies, and nowhere else.
+        var memory = [UInt8](repeating: 0xEE, count: 11 + length)
+        var span = memory.mutableSpan
+        let frame = FrameHeader.write(
+            opcode: .binary, before: 11..<(11 + length), in: &span)
+        #expect(frame == (11 - expected.count)..<(11 + length))
+        #expect(Array(memory[frame].prefix(expected.count)) == expected)
+        #expect(memory[..<frame.lowerBound].allSatisfy { $0 == 0xEE })
+        #expect(memory[11...].allSatisfy { $0 == 0xEE })
     }
 
     @Test("A client's header adds the mask bit and the key in wire order")
