@@ -19,11 +19,14 @@ final class MicroNode {
     private var mail: [[ShardMail]]
     private let store = ModelStore()
     private let secret: Secret
+    private let address: IPAddress
     private var scratch: [UInt8] = []
     private(set) var bytesWritten = 0
     private var seq: Seq = 0
 
     init(shards count: Int) {
+        guard let address = IPAddress("203.0.113.1") else { preconditionFailure("no address") }
+        self.address = address
         do throws(SecretError) {
             secret = try Secret("a-secret-of-benches-a-secret-of-benches")
         } catch {
@@ -48,20 +51,35 @@ final class MicroNode {
 
     /// A connection that has become a WebSocket.
     func connect(_ target: String, shard: Int = 0, token: String? = nil) -> ConnectionKey {
-        guard let address = IPAddress("203.0.113.1") else { preconditionFailure("no address") }
+        let key = accept(shard: shard)
+        let before = bytesWritten
+        give(key, Self.handshake(target, token: token).requestBytes(), to: shard)
+        precondition(bytesWritten > before, "the handshake of \(target) is not answered")
+        return key
+    }
+
+    static func handshake(_ target: String, token: String? = nil) -> ClientHandshake {
+        ClientHandshake(
+            host: "bench", target: target, nonce: Array(repeating: 1, count: 16),
+            subprotocols: token == nil ? [] : ["martlet.v1"],
+            fields: token.map { [("Authorization", "Bearer \($0)")] } ?? [])
+    }
+
+    /// A TCP connection that has said nothing yet.
+    func accept(shard: Int) -> ConnectionKey {
         shards[shard].beginTick(now)
         guard let key = shards[shard].accept(address: address) else {
             preconditionFailure("the shard accepts no connection")
         }
         finishTick(shard)
-        let before = bytesWritten
-        let request = ClientHandshake(
-            host: "bench", target: target, nonce: Array(repeating: 1, count: 16),
-            subprotocols: token == nil ? [] : ["martlet.v1"],
-            fields: token.map { [("Authorization", "Bearer \($0)")] } ?? [])
-        give(key, request.requestBytes(), to: shard)
-        precondition(bytesWritten > before, "the handshake of \(target) is not answered")
         return key
+    }
+
+    /// Its peer has gone.
+    func end(_ key: ConnectionKey) {
+        shards[0].beginTick(now)
+        shards[0].peerEnded(key)
+        finishTick(0)
     }
 
     func token(_ user: String) -> String {

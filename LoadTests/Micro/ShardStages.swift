@@ -21,6 +21,21 @@ final class Echo: Bench {
     }
 }
 
+/// A connection's beginning and end, without the kernel's part.
+final class Opening: Bench {
+    let unitsPerRound = 1
+    private let node = MicroNode(shards: 1)
+    private let request = MicroNode.handshake("/bench/echo").requestBytes()
+
+    func round() {
+        let before = node.bytesWritten
+        let key = node.accept(shard: 0)
+        node.give(key, request)
+        precondition(node.bytesWritten > before, "the handshake is not answered")
+        node.end(key)
+    }
+}
+
 /// One sender into a room of 1,000, itself among them, spread over the shards in turn.
 final class HubPublish: Bench {
     private static let members = 1_000

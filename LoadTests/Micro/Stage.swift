@@ -4,6 +4,7 @@ enum Stage: String, CaseIterable {
     case jsonRead = "json-read"
     case commandDecode = "command-decode"
     case eventEncode = "event-encode"
+    case handshake
     case echo
     case hubPublish = "hub-publish"
     case hubPublishJoined = "hub-publish-8"
@@ -17,6 +18,7 @@ enum Stage: String, CaseIterable {
         case .jsonRead: "a message.send of 260 bytes, validated and indexed"
         case .commandDecode: "the same, as a command"
         case .eventEncode: "a stored message, as a message.new frame"
+        case .handshake: "a connection accepted, upgraded, and ended by its peer"
         case .echo: "a message echoed by a shard, 16 to a read"
         case .hubPublish: "a delivery of one message to a room of 1,000"
         case .hubPublishJoined: "a delivery, 8 messages of one tick to a room of 1,000"
@@ -31,6 +33,7 @@ enum Stage: String, CaseIterable {
         case .jsonRead: JSONRead()
         case .commandDecode: CommandDecode()
         case .eventEncode: EventEncode()
+        case .handshake: Opening()
         case .echo: Echo()
         case .hubPublish: HubPublish(shards: 1, messages: 1)
         case .hubPublishJoined: HubPublish(shards: 1, messages: 8)

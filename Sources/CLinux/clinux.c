@@ -113,6 +113,8 @@ int martlet_listen(const char *address, uint16_t port, int shared, int backlog) 
     if (fd < 0) return -errno;
     int on = 1, off = 0;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    /* What is accepted inherits it: a call less for each connection. */
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     /* "::" serves IPv4 clients too. */
     if (storage.ss_family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
@@ -139,8 +141,6 @@ int martlet_accept(int fd, uint8_t address[16]) {
     socklen_t length = sizeof storage;
     int client = accept4(fd, (struct sockaddr *)&storage, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (client < 0) return -errno;
-    int on = 1;
-    setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     memset(address, 0, 16);
     if (storage.ss_family == AF_INET) {
         address[10] = address[11] = 0xFF;

@@ -184,11 +184,16 @@ extension GatewayShard {
     }
 
     private func socketPath(_ path: [String]) -> SocketPath? {
-        if path == ["ws"] || path == ["ws", "messages"] { return .plain }
-        guard configuration.isBench, path.first == "bench" else { return nil }
-        if path == ["bench", "echo"] { return .echo }
-        if path.count == 3, path[1] == "room", !path[2].isEmpty { return .room(path[2]) }
-        return nil
+        switch path.first {
+        case "ws":
+            return path.count == 1 || path.count == 2 && path[1] == "messages" ? .plain : nil
+        case "bench" where configuration.isBench:
+            if path.count == 2, path[1] == "echo" { return .echo }
+            if path.count == 3, path[1] == "room", !path[2].isEmpty { return .room(path[2]) }
+            return nil
+        default:
+            return nil
+        }
     }
 
     // MARK: Upgrade
@@ -205,8 +210,8 @@ extension GatewayShard {
             connectionListsUpgrade: head.connectionListsUpgrade,
             key: head.value(of: "sec-websocket-key", in: bytes),
             version: head.value(of: "sec-websocket-version", in: bytes),
-            hasRepeatedField: head.count(of: "sec-websocket-key", in: bytes) > 1
-                || head.count(of: "sec-websocket-version", in: bytes) > 1)
+            hasRepeatedField: head.repeats("sec-websocket-key", in: bytes)
+                || head.repeats("sec-websocket-version", in: bytes))
         let accept: [UInt8]
         switch Handshake.accept(facts, in: bytes) {
         case .success(let key): accept = key

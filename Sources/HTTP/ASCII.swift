@@ -66,17 +66,51 @@ public enum ASCII {
     /// Whether `range` of `bytes` spells `lowercase`, in any case of letters.
     ///
     /// - Parameter lowercase: ASCII without capital letters.
+    @inline(__always)
     public static func matches(
         _ bytes: Span<UInt8>, _ range: Range<Int>, _ lowercase: StaticString
     ) -> Bool {
-        guard range.count == lowercase.utf8CodeUnitCount else { return false }
-        // A StaticString's bytes live as long as the program; the count was compared above.
-        let expected = unsafe lowercase.utf8Start
-        for index in 0..<range.count {
+        // The length says no to nearly all.
+        range.count == lowercase.utf8CodeUnitCount && spells(bytes, range, lowercase)
+    }
+
+    /// Eight bytes at a time; `lowercase` is as long as the range.
+    @inline(never)
+    private static func spells(
+        _ bytes: Span<UInt8>, _ range: Range<Int>, _ lowercase: StaticString
+    ) -> Bool {
+        precondition(range.lowerBound >= 0 && range.upperBound <= bytes.count)
+        let raw = unsafe bytes.bytes
+        // A StaticString's bytes live as long as the program; `matches` has compared the count.
+        let expected = unsafe UnsafeRawPointer(lowercase.utf8Start)
+        var index = 0
+        while range.count &- index >= 8 {
+            // In bounds by the precondition and the loop's condition.
+            let word = unsafe raw.unsafeLoadUnaligned(
+                fromUncheckedByteOffset: range.lowerBound &+ index, as: UInt64.self)
+            let other = unsafe expected.loadUnaligned(fromByteOffset: index, as: UInt64.self)
+            guard lowercased(word) == other else { return false }
+            index &+= 8
+        }
+        while index < range.count {
             let byte = bytes[range.lowerBound &+ index]
-            guard unsafe lowercased(byte) == expected[index] else { return false }
+            let other = unsafe expected.load(fromByteOffset: index, as: UInt8.self)
+            guard lowercased(byte) == other else { return false }
+            index &+= 1
         }
         return true
+    }
+
+    /// Eight bytes, each as by `lowercased(_:)`.
+    @inline(__always)
+    static func lowercased(_ word: UInt64) -> UInt64 {
+        let high: UInt64 = 0x8080_8080_8080_8080
+        // Seven bits of each byte, so that no sum carries into the next one. A byte is a capital
+        // where adding 3F sets the top bit (from 41) and adding 25 does not (to 5A).
+        let seven = word & ~high
+        let capital =
+            (seven &+ 0x3F3F_3F3F_3F3F_3F3F) & ~(seven &+ 0x2525_2525_2525_2525) & ~word & high
+        return word | capital &>> 2
     }
 
     /// `range` without spaces and tabs at its ends (RFC 9110 §5.6.3, OWS).

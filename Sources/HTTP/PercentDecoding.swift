@@ -15,6 +15,11 @@ public enum PercentDecoding {
     private static func decode(
         _ bytes: Span<UInt8>, _ range: Range<Int>, plusIsSpace: Bool
     ) -> String? {
+        if isPlain(bytes, range) {
+            return unsafe bytes.extracting(range).withUnsafeBufferPointer {
+                unsafe String(decoding: $0, as: UTF8.self)
+            }
+        }
         var output: [UInt8] = []
         output.reserveCapacity(range.count)
         var index = range.lowerBound
@@ -26,6 +31,16 @@ public enum PercentDecoding {
             output.append(byte)
         }
         return String(validating: output, as: UTF8.self)
+    }
+
+    /// ASCII that stands for itself, as in nearly all URLs.
+    private static func isPlain(_ bytes: Span<UInt8>, _ range: Range<Int>) -> Bool {
+        for index in range {
+            let byte = bytes[index]
+            guard byte != 0, byte < 0x80, byte != UInt8(ascii: "%"), byte != UInt8(ascii: "+")
+            else { return false }
+        }
+        return true
     }
 
     /// The next decoded byte; nil for a broken escape.

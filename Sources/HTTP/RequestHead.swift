@@ -100,13 +100,14 @@ extension RequestHead {
         return nil
     }
 
-    /// How many lines have this header.
-    public func count(of name: StaticString, in bytes: Span<UInt8>) -> Int {
-        var count = 0
+    /// Whether more than one line has this header.
+    public func repeats(_ name: StaticString, in bytes: Span<UInt8>) -> Bool {
+        var isSeen = false
         for index in headers.indices where ASCII.matches(bytes, headers[index].name, name) {
-            count += 1
+            if isSeen { return true }
+            isSeen = true
         }
-        return count
+        return false
     }
 
     /// A place in the comma lists of one header; a new one stands before the first element.

@@ -91,7 +91,7 @@ public enum RequestParserExercise {
             precondition(!element.isEmpty)
             elements += 1
         }
-        precondition(elements == 0 || head.count(of: "connection", in: bytes) > 0)
+        precondition(elements == 0 || head.value(of: "connection", in: bytes) != nil)
         precondition(
             head.connectionListsUpgrade
                 == head.list("connection", contains: "upgrade", in: bytes))

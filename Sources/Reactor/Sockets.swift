@@ -66,13 +66,15 @@ package struct Listener: ~Copyable {
 
     /// Takes one waiting connection.
     package func accept() throws(SystemError) -> Accepted {
-        var bytes = [UInt8](repeating: 0, count: 16)
-        let result = unsafe bytes.withUnsafeMutableBufferPointer {
-            unsafe martlet_accept(descriptor, $0.baseAddress)
+        // The sixteen bytes of an IPv6 address, in the network's order.
+        var address: UInt128 = 0
+        let result = unsafe withUnsafeMutableBytes(of: &address) {
+            unsafe martlet_accept(
+                descriptor, $0.baseAddress?.assumingMemoryBound(to: UInt8.self))
         }
         if result == -EAGAIN { return .none }
         let fd = try checked("accept4", result)
-        return .connection(fd, address: bytes.reduce(0) { $0 << 8 | UInt128($1) })
+        return .connection(fd, address: UInt128(bigEndian: address))
     }
 }
 

@@ -12,8 +12,10 @@ public enum Base64 {
                 group = group << 8 | (position < length ? UInt32(bytes[index + position]) : 0)
             }
             for position in 0..<4 {
-                let digit = UInt8(truncatingIfNeeded: group >> UInt32(18 - 6 * position) & 0x3F)
-                output.append(position <= length ? character(of: digit) : UInt8(ascii: "="))
+                let digit = Int(group >> UInt32(18 - 6 * position) & 0x3F)
+                // The alphabet has 64 characters, and lives as long as the program.
+                output.append(
+                    position <= length ? unsafe alphabet.utf8Start[digit] : UInt8(ascii: "="))
             }
             index += 3
         }
@@ -56,13 +58,6 @@ public enum Base64 {
         }
     }
 
-    private static func character(of digit: UInt8) -> UInt8 {
-        switch digit {
-        case 0..<26: UInt8(ascii: "A") + digit
-        case 26..<52: UInt8(ascii: "a") + digit - 26
-        case 52..<62: UInt8(ascii: "0") + digit - 52
-        case 62: UInt8(ascii: "+")
-        default: UInt8(ascii: "/")
-        }
-    }
+    private static let alphabet: StaticString =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 }

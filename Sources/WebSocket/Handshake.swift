@@ -96,12 +96,20 @@ public enum Handshake {
     }
 
     /// Base64 of the SHA-1 of the key and the protocol's own id (RFC 6455 §4.2.2).
+    ///
+    /// - Parameter key: `keyLength` bytes.
     public static func acceptKey(for key: Span<UInt8>) -> [UInt8] {
-        var text: [UInt8] = []
-        text.reserveCapacity(key.count + 36)
-        for index in 0..<key.count { text.append(key[index]) }
-        text.append(contentsOf: "258EAFA5-E914-47DA-95CA-C5AB0DC85B11".utf8)
-        return Base64.encode(SHA1.digest(text.span).span)
+        precondition(key.count == keyLength, "isKey has looked at it")
+        let id: StaticString = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        // The id's 36 bytes live as long as the program.
+        let text = InlineArray<60, UInt8> { index in
+            index < keyLength ? key[index] : unsafe id.utf8Start[index - keyLength]
+        }
+        let digest = SHA1.digest(text.span)
+        let bytes = InlineArray<20, UInt8> { index in
+            UInt8(truncatingIfNeeded: digest[index / 4] >> UInt32(24 - index % 4 * 8))
+        }
+        return Base64.encode(bytes.span)
     }
 
     /// Whether `key` is base64 of 16 bytes. The four bits that the last digit has to spare may be

@@ -3,8 +3,8 @@ import Testing
 
 @testable import WebSocket
 
-private func hex(_ bytes: [UInt8]) -> String {
-    bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+private func hex(_ digest: SHA1.Digest) -> String {
+    digest.indices.map { String(format: "%08x", digest[$0]) }.joined()
 }
 
 @Suite("The handshake's digest and text form")
