@@ -208,10 +208,8 @@ extension GatewayShard {
             isGET: head.method == .get, isHTTP11: head.minorVersion == 1,
             upgradeListsWebSocket: head.upgradeListsWebSocket,
             connectionListsUpgrade: head.connectionListsUpgrade,
-            key: head.value(of: "sec-websocket-key", in: bytes),
-            version: head.value(of: "sec-websocket-version", in: bytes),
-            hasRepeatedField: head.repeats("sec-websocket-key", in: bytes)
-                || head.repeats("sec-websocket-version", in: bytes))
+            key: head.webSocketKey, version: head.webSocketVersion,
+            hasRepeatedField: head.repeatsWebSocketField)
         let accept: [UInt8]
         switch Handshake.accept(facts, in: bytes) {
         case .success(let key): accept = key

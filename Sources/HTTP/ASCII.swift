@@ -84,11 +84,13 @@ public enum ASCII {
         // A StaticString's bytes live as long as the program; `matches` has compared the count.
         let expected = unsafe UnsafeRawPointer(lowercase.utf8Start)
         var index = 0
-        while range.count &- index >= 8 {
-            // In bounds by the precondition and the loop's condition.
+        while range.count >= 8 && index < range.count {
+            // The last eight may be looked at again in part. In bounds by the precondition and the
+            // loop's condition.
+            let place = min(index, range.count &- 8)
             let word = unsafe raw.unsafeLoadUnaligned(
-                fromUncheckedByteOffset: range.lowerBound &+ index, as: UInt64.self)
-            let other = unsafe expected.loadUnaligned(fromByteOffset: index, as: UInt64.self)
+                fromUncheckedByteOffset: range.lowerBound &+ place, as: UInt64.self)
+            let other = unsafe expected.loadUnaligned(fromByteOffset: place, as: UInt64.self)
             guard lowercased(word) == other else { return false }
             index &+= 8
         }

@@ -62,6 +62,12 @@ public struct RequestHead: Sendable {
     public internal(set) var connectionListsUpgrade = false
     /// `Upgrade` lists `websocket`.
     public internal(set) var upgradeListsWebSocket = false
+    /// The value of `Sec-WebSocket-Key`: the first, where it is repeated.
+    public internal(set) var webSocketKey: Range<Int>?
+    /// The value of `Sec-WebSocket-Version`: the first, where it is repeated.
+    public internal(set) var webSocketVersion: Range<Int>?
+    /// One of these two came more than once.
+    public internal(set) var repeatsWebSocketField = false
     /// `Expect: 100-continue`: the client waits for `100 Continue` before it sends its body
     /// (RFC 9110 §10.1.1). Never in HTTP/1.0.
     public internal(set) var expectsContinue = false
@@ -98,16 +104,6 @@ extension RequestHead {
             if ASCII.matches(bytes, field.name, name) { return field.value }
         }
         return nil
-    }
-
-    /// Whether more than one line has this header.
-    public func repeats(_ name: StaticString, in bytes: Span<UInt8>) -> Bool {
-        var isSeen = false
-        for index in headers.indices where ASCII.matches(bytes, headers[index].name, name) {
-            if isSeen { return true }
-            isSeen = true
-        }
-        return false
     }
 
     /// A place in the comma lists of one header; a new one stands before the first element.

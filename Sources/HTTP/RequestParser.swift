@@ -173,6 +173,12 @@ public struct RequestParser: Sendable {
             try noteContentLength(bytes, field.value, &framing)
         case 17 where ASCII.matches(bytes, field.name, "transfer-encoding"):
             framing.hasTransferEncoding = true
+        case 17 where ASCII.matches(bytes, field.name, "sec-websocket-key"):
+            if head.webSocketKey != nil { head.repeatsWebSocketField = true }
+            head.webSocketKey = head.webSocketKey ?? field.value
+        case 21 where ASCII.matches(bytes, field.name, "sec-websocket-version"):
+            if head.webSocketVersion != nil { head.repeatsWebSocketField = true }
+            head.webSocketVersion = head.webSocketVersion ?? field.value
         default:
             break
         }

@@ -101,10 +101,10 @@ public enum Handshake {
     public static func acceptKey(for key: Span<UInt8>) -> [UInt8] {
         precondition(key.count == keyLength, "isKey has looked at it")
         let id: StaticString = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        var text = InlineArray<60, UInt8>(repeating: 0)
+        for index in 0..<keyLength { text[index] = key[index] }
         // The id's 36 bytes live as long as the program.
-        let text = InlineArray<60, UInt8> { index in
-            index < keyLength ? key[index] : unsafe id.utf8Start[index - keyLength]
-        }
+        for index in 0..<36 { text[keyLength + index] = unsafe id.utf8Start[index] }
         let digest = SHA1.digest(text.span)
         let bytes = InlineArray<20, UInt8> { index in
             UInt8(truncatingIfNeeded: digest[index / 4] >> UInt32(24 - index % 4 * 8))

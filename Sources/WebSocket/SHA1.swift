@@ -26,9 +26,12 @@ enum SHA1 {
     private static func word(_ index: Int, of message: Span<UInt8>) -> UInt32 {
         let start = 4 * index
         if start + 4 <= message.count {
-            return UInt32(message[start]) << 24 | UInt32(message[start + 1]) << 16
-                | UInt32(message[start + 2]) << 8 | UInt32(message[start + 3])
+            // In bounds; every bit pattern is a valid UInt32.
+            return UInt32(
+                bigEndian: unsafe message.bytes.unsafeLoadUnaligned(
+                    fromUncheckedByteOffset: start, as: UInt32.self))
         }
+        if start > message.count { return 0 }
         var word: UInt32 = 0
         for place in start..<(start + 4) {
             let byte = place < message.count ? message[place] : place == message.count ? 0x80 : 0
@@ -42,10 +45,12 @@ enum SHA1 {
     ///
     /// - Parameter schedule: its first sixteen words are the block.
     private static func mix(_ schedule: inout InlineArray<80, UInt32>, into state: inout Digest) {
+        // Unchecked: each index is below 80 by the loops' own numbers.
         for index in 16..<80 {
-            schedule[index] = rotate(
-                schedule[index &- 3] ^ schedule[index &- 8] ^ schedule[index &- 14]
-                    ^ schedule[index &- 16], by: 1)
+            let mixed =
+                unsafe schedule[unchecked: index &- 3] ^ schedule[unchecked: index &- 8]
+                ^ schedule[unchecked: index &- 14] ^ schedule[unchecked: index &- 16]
+            unsafe schedule[unchecked: index] = rotate(mixed, by: 1)
         }
         var (a, b, c, d, e) = (state[0], state[1], state[2], state[3], state[4])
         @inline(__always)
@@ -57,7 +62,8 @@ enum SHA1 {
                 _ index: Int, _ a: UInt32, _ b: inout UInt32, _ c: UInt32, _ d: UInt32,
                 _ e: inout UInt32
             ) {
-                e &+= rotate(a, by: 5) &+ choice(b, c, d) &+ constant &+ schedule[index]
+                e &+= rotate(a, by: 5) &+ choice(b, c, d) &+ constant
+                unsafe e &+= schedule[unchecked: index]
                 b = rotate(b, by: 30)
             }
             var index = first
