@@ -30,7 +30,7 @@ final class FrameDecode: Bench {
         var offset = 0
         var count = 0
         while offset < span.count {
-            guard case .message = decoder.next(in: &span, at: &offset, limits: MessageLimits())
+            guard decoder.nextWhole(in: &span, at: &offset, limits: MessageLimits()) != nil
             else { preconditionFailure("the decoder refuses a frame") }
             count += 1
         }

@@ -24,9 +24,14 @@ extension GatewayShard {
         while true {
             let limits =
                 connection.phase == .unauthenticated ? unknownPeerLimits : messageLimits
-            let item = connection.decoder.next(in: &bytes, at: &offset, limits: limits)
-            if case .needMore = item { break }
-            receive(item, connection, &bytes)
+            if let message = connection.decoder.nextWhole(in: &bytes, at: &offset, limits: limits) {
+                if connection.messageBegan != nil { connection.messageBegan = nil }
+                receive(message, connection, &bytes)
+            } else {
+                let item = connection.decoder.next(in: &bytes, at: &offset, limits: limits)
+                if case .needMore = item { break }
+                receive(item, connection, &bytes)
+            }
             // What was received may have ended the connection.
             guard connection.isReading else { return }
         }
@@ -49,10 +54,14 @@ extension GatewayShard {
         case .message(let kind, let payload):
             // Each message has its own deadline, also where the next one has begun.
             connection.messageBegan = nil
-            receive(kind, payload, connection, &bytes)
+            Self.withSpan(of: payload, in: &bytes) { span, range in
+                receive(WholeMessage(kind: kind, range: range), connection, &span)
+            }
         case .ping(let payload):
             guard connection.isWebSocket else { return }
-            appendFrame(to: connection, .pong, payload, &bytes)
+            Self.withSpan(of: payload, in: &bytes) { span, range in
+                appendFrame(to: connection, .pong, range, &span)
+            }
         case .pong:
             break
         case .close(let code, let reason):
@@ -66,33 +75,40 @@ extension GatewayShard {
         }
     }
 
+    /// Where the payload lies: in the buffer, or by itself.
+    private static func withSpan(
+        of payload: Payload, in bytes: inout MutableSpan<UInt8>,
+        _ body: (inout MutableSpan<UInt8>, Range<Int>) -> Void
+    ) {
+        switch payload {
+        case .inPlace(let range): body(&bytes, range)
+        case .assembled(var whole):
+            var span = whole.mutableSpan
+            body(&span, 0..<span.count)
+        }
+    }
+
     private func receive(
-        _ kind: MessageKind, _ payload: Payload, _ connection: Connection,
-        _ bytes: inout MutableSpan<UInt8>
+        _ message: WholeMessage, _ connection: Connection, _ bytes: inout MutableSpan<UInt8>
     ) {
         counters[.messagesReceived] += 1
         switch connection.phase {
         case .benchEcho:
-            appendFrame(to: connection, kind.opcode, payload, &bytes)
+            appendFrame(to: connection, message.kind.opcode, message.range, &bytes)
         case .benchRoom:
-            guard kind == .text else {
+            guard message.kind == .text else {
                 disconnect(connection, .binaryNotAccepted)
                 return
             }
-            publishToRoom(connection, payload.copy(from: bytes.span))
+            publishToRoom(
+                connection, Payload.inPlace(message.range).copy(from: bytes.span))
         case .unauthenticated, .open:
-            guard kind == .text else {
+            guard message.kind == .text else {
                 disconnect(connection, .binaryNotAccepted)
                 return
             }
-            let frame: DecodedFrame
-            switch payload {
-            case .inPlace(let range):
-                frame = CommandDecoder.decode(
-                    bytes.span.extracting(range), with: &json, limits: limits)
-            case .assembled(let text):
-                frame = CommandDecoder.decode(text.span, with: &json, limits: limits)
-            }
+            let frame = CommandDecoder.decode(
+                bytes.span.extracting(message.range), with: &json, limits: limits)
             perform(frame, connection)
         case .http, .closing, .draining:
             break
@@ -173,24 +189,31 @@ extension GatewayShard {
     }
 
     /// Says a payload again that has just come, under a header of our own.
+    @inline(__always)
     private func appendFrame(
-        to connection: Connection, _ opcode: Opcode, _ payload: Payload,
+        to connection: Connection, _ opcode: Opcode, _ payload: Range<Int>,
         _ bytes: inout MutableSpan<UInt8>
     ) {
-        switch payload {
-        case .inPlace(let range):
-            let frame = FrameHeader.write(opcode: opcode, before: range, in: &bytes)
-            let span = bytes.span.extracting(frame)
+        if payload.lowerBound >= FrameHeader.headerLength(forPayload: payload.count) {
+            // It came in a frame, whose header was longer than ours: one append for both.
+            let frame = FrameHeader.write(opcode: opcode, before: payload, in: &bytes)
+            append(to: connection) { Self.append(bytes.span, frame, to: &$0) }
+        } else {
             append(to: connection) { output in
-                unsafe span.withUnsafeBufferPointer { unsafe output.append(contentsOf: $0) }
-            }
-        case .assembled(let assembled):
-            append(to: connection) { output in
-                FrameHeader.encode(opcode: opcode, length: assembled.count, into: &output)
-                output.append(contentsOf: assembled)
+                FrameHeader.encode(opcode: opcode, length: payload.count, into: &output)
+                Self.append(bytes.span, payload, to: &output)
             }
         }
         closeIfTooSlow(connection)
+    }
+
+    @inline(__always)
+    private static func append(
+        _ bytes: Span<UInt8>, _ range: Range<Int>, to output: inout [UInt8]
+    ) {
+        unsafe bytes.extracting(range).withUnsafeBufferPointer {
+            unsafe output.append(contentsOf: $0)
+        }
     }
 
     /// Judged by what a full socket leaves: a reader that keeps up may be given more at once than its
@@ -199,9 +222,13 @@ extension GatewayShard {
     /// Whoever is too slow is told so behind what already waits, and has the closing time to read it:
     /// cutting the stream inside a frame would hide the reason. Where all outboxes together are over
     /// their bound there is no room for that courtesy.
+    @inline(__always)
     func closeIfTooSlow(_ connection: Connection) {
+        if connection.outbox.count > Self.smallOutbox { judgeReader(connection) }
+    }
+
+    private func judgeReader(_ connection: Connection) {
         let count = connection.outbox.count
-        guard count > Self.smallOutbox else { return }
         if counters[.outboxBytes] > limits.totalOutboxBytes / shardCount {
             counters[.slowConsumersClosed] += 1
             close(connection)

@@ -23,12 +23,16 @@ package final class SharedBytes: Sendable {
 ///
 /// Otherwise small appends are copied (a copy of 1 KB is cheaper than a reference count and an
 /// iovec), large ones shared. An empty outbox owns no memory: its queue goes back to the pool.
-package struct Outbox {
+///
+/// The queue is counted by hand: it is this outbox's alone, from `ownQueue` to `clear`, and nothing
+/// that writes into it can reach the outbox. Counted by the compiler, it was retained and released
+/// for each frame.
+@safe package struct Outbox: ~Copyable {
     /// At this size a chunk is shared rather than copied.
     package static let sharingThreshold = 16_384
 
     /// nil where nothing waits, or only a run.
-    private var queue: OutboxQueue?
+    private var queue: Unmanaged<OutboxQueue>?
     /// Bytes that wait.
     package private(set) var count = 0
     /// The run that is all that waits: its place in the pool and one more; 0 for none. Then `count`
@@ -36,6 +40,8 @@ package struct Outbox {
     private var run: UInt32 = 0
 
     package init() {}
+
+    deinit { unsafe queue?.release() }
 
     package var isEmpty: Bool { count == 0 }
 
@@ -57,11 +63,7 @@ package struct Outbox {
     /// Gives the caller the tail to append to.
     @inline(__always)
     package mutating func append(from pool: inout BufferPool, _ write: (inout [UInt8]) -> Void) {
-        if run != 0 || queue == nil { _ = ownQueue(from: &pool) }
-        guard let queue else { return }
-        // Not retained: it stays in `queue`, and nothing that writes bytes can reach this outbox.
-        // Its reference would be counted up and down for each frame.
-        count += unsafe Unmanaged.passUnretained(queue)._withUnsafeGuaranteedRef { queue in
+        count += unsafe ownQueue(from: &pool)._withUnsafeGuaranteedRef { queue in
             let before = queue.tail.count
             write(&queue.tail)
             return queue.tail.count - before
@@ -91,7 +93,9 @@ package struct Outbox {
         _ body: (UnsafeBufferPointer<UnsafeRawBufferPointer>) -> Result
     ) -> Result {
         if run != 0 { return unsafe Self.offer(pool.bytes(ofRun: run).bytes, from: 0, body) }
-        guard let queue else { return unsafe body(UnsafeBufferPointer(start: nil, count: 0)) }
+        guard let queue = unsafe queue?.takeUnretainedValue() else {
+            return unsafe body(UnsafeBufferPointer(start: nil, count: 0))
+        }
         if queue.chunks.isEmpty { return unsafe Self.offer(queue.tail, from: queue.head, body) }
         return unsafe Self.gather(queue.chunks[...], queue.tail, queue.head, [], body)
     }
@@ -138,17 +142,16 @@ package struct Outbox {
             return
         }
         count -= written
-        guard let queue else { return }
         if count == 0 {
             clear(returningTo: &pool)
         } else {
-            queue.consume(written)
+            unsafe queue?._withUnsafeGuaranteedRef { $0.consume(written) }
         }
     }
 
     package mutating func clear(returningTo pool: inout BufferPool) {
-        if let queue { pool.give(queue) }
-        queue = nil
+        if let queue = unsafe queue?.takeRetainedValue() { pool.give(queue) }
+        unsafe queue = nil
         run = 0
         count = 0
     }
@@ -156,12 +159,17 @@ package struct Outbox {
     // MARK: Its own bytes
 
     @inline(__always)
-    private mutating func ownQueue(from pool: inout BufferPool) -> OutboxQueue {
+    private mutating func ownQueue(from pool: inout BufferPool) -> Unmanaged<OutboxQueue> {
+        if run == 0, let queue = unsafe queue { return unsafe queue }
+        return unsafe makeQueue(from: &pool)
+    }
+
+    private mutating func makeQueue(from pool: inout BufferPool) -> Unmanaged<OutboxQueue> {
         if run != 0 { ownRun(from: 0, pool: &pool) }
-        if let queue { return queue }
-        let taken = pool.take()
-        queue = taken
-        return taken
+        if let queue = unsafe queue { return unsafe queue }
+        let taken = unsafe Unmanaged.passRetained(pool.take())
+        unsafe queue = taken
+        return unsafe taken
     }
 
     /// Something is to follow the run, or the socket took only its first `start` bytes: the rest is
@@ -175,7 +183,7 @@ package struct Outbox {
 
     /// Appends all but the first `start` bytes, which are 0 wherever something waits already.
     private mutating func append(shared: SharedBytes, from start: Int, pool: inout BufferPool) {
-        let queue = ownQueue(from: &pool)
+        let queue = unsafe ownQueue(from: &pool).takeUnretainedValue()
         let fresh = shared.bytes.count - start
         if fresh < Self.sharingThreshold {
             queue.tail.append(contentsOf: shared.bytes[start...])

@@ -46,6 +46,18 @@ public enum Payload: Sendable {
     }
 }
 
+/// A message that lies in the buffer that was handed to `MessageDecoder.nextWhole`.
+@frozen public struct WholeMessage: Sendable {
+    public let kind: MessageKind
+    /// Its unmasked payload. Valid until the caller reuses its buffer.
+    public let range: Range<Int>
+
+    @inlinable public init(kind: MessageKind, range: Range<Int>) {
+        self.kind = kind
+        self.range = range
+    }
+}
+
 /// One thing that `MessageDecoder.next` found.
 public enum DecodedItem: Sendable {
     /// All bytes are consumed; what they began is remembered.

@@ -24,7 +24,7 @@ public struct FrameHeader: Hashable, Sendable {
     /// The longest header that a server sends.
     public static let longestFromServer = 10
     /// The most payload bytes of a control frame (RFC 6455 §5.5).
-    public static let longestControlPayload = 125
+    @inlinable public static var longestControlPayload: Int { 125 }
 }
 
 /// What the reader of a frame knows before it: the header is held against this.
@@ -132,6 +132,7 @@ extension FrameHeader {
     /// Nil for every other frame, and for one that breaks a rule: `parse` judges those, and is the
     /// reference that tests hold this against.
     @inline(__always)
+    @inlinable
     static func parseCommon(
         _ bytes: Span<UInt8>, at start: Int, limits: MessageLimits
     ) -> (kind: MessageKind, payload: Range<Int>, key: MaskingKey)? {
@@ -173,6 +174,7 @@ extension FrameHeader {
 
 extension FrameHeader {
     /// Bytes of a server's header (no mask) before `length` bytes of payload: 2, 4 or 10.
+    @inlinable
     public static func headerLength(forPayload length: Int) -> Int {
         length <= 125 ? 2 : length <= 0xFFFF ? 4 : 10
     }
@@ -205,24 +207,32 @@ extension FrameHeader {
     ///     beginning; ≤ 125 bytes long in a control frame.
     /// - Returns: where the frame lies.
     @inline(__always)
+    @inlinable
     public static func write(
         opcode: Opcode, before payload: Range<Int>, in bytes: inout MutableSpan<UInt8>
     ) -> Range<Int> {
         let length = payload.count
         checkEncodable(opcode: opcode, fin: true, length: length)
         let start = payload.lowerBound - headerLength(forPayload: length)
-        bytes[start] = opcode.rawValue | 0x80
+        precondition(start >= 0 && payload.upperBound <= bytes.count, "no room for a header")
+        // The header's bytes end where the payload begins; `start` is inside.
+        var raw = unsafe bytes.mutableBytes
+        let first = opcode.rawValue | 0x80
         if length <= 125 {
-            bytes[start + 1] = UInt8(length)
+            let word = UInt16(first) | UInt16(truncatingIfNeeded: length) &<< 8
+            unsafe raw.storeBytes(
+                of: word.littleEndian, toUncheckedByteOffset: start, as: UInt16.self)
         } else if length <= 0xFFFF {
-            bytes[start + 1] = 126
-            bytes[start + 2] = UInt8(length >> 8)
-            bytes[start + 3] = UInt8(length & 0xFF)
+            let swapped = UInt32(UInt16(truncatingIfNeeded: length).byteSwapped)
+            let word = UInt32(first) | 126 &<< 8 | swapped &<< 16
+            unsafe raw.storeBytes(
+                of: word.littleEndian, toUncheckedByteOffset: start, as: UInt32.self)
         } else {
-            bytes[start + 1] = 127
-            for index in 0..<8 {
-                bytes[start + 2 + index] = UInt8(truncatingIfNeeded: length >> (56 - 8 * index))
-            }
+            let word = UInt16(first) | 127 &<< 8
+            unsafe raw.storeBytes(
+                of: word.littleEndian, toUncheckedByteOffset: start, as: UInt16.self)
+            unsafe raw.storeBytes(
+                of: UInt64(length).bigEndian, toUncheckedByteOffset: start &+ 2, as: UInt64.self)
         }
         return start..<payload.upperBound
     }
@@ -246,7 +256,9 @@ extension FrameHeader {
         }
     }
 
-    private static func checkEncodable(opcode: Opcode, fin: Bool, length: Int) {
+    @inline(__always)
+    @inlinable
+    static func checkEncodable(opcode: Opcode, fin: Bool, length: Int) {
         precondition(length >= 0, "negative payload length")
         precondition(
             !opcode.isControl || (fin && length <= longestControlPayload),

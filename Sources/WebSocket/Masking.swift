@@ -25,8 +25,7 @@ public enum Masking {
     /// XORs `range` of `bytes` with the key, in place.
     ///
     /// `phase` is the index within the payload of the first byte of the range, so that a payload
-    /// may be unmasked in the pieces in which it arrives. Without a branch a word, so that the
-    /// compiler makes vectors of it.
+    /// may be unmasked in the pieces in which it arrives. Sixteen bytes at a time.
     ///
     /// - Returns: whether all that came out is ASCII. It costs an instruction for sixteen bytes
     ///   here, and spares most texts a second reading.
@@ -44,7 +43,20 @@ public enum Masking {
         var index = range.lowerBound
         let end = range.upperBound
         var seen: UInt64 = 0
-        while end &- index >= 8 {
+        // Sixteen bytes at a time, in a vector; then what is left.
+        let wider = SIMD2(repeating: wide)
+        var seenWider = SIMD2<UInt64>.zero
+        while end &- index >= 16 {
+            let words =
+                unsafe raw.unsafeLoadUnaligned(
+                    fromUncheckedByteOffset: index, as: SIMD2<UInt64>.self) ^ wider
+            seenWider |= words
+            unsafe raw.storeBytes(
+                of: words, toUncheckedByteOffset: index, as: SIMD2<UInt64>.self)
+            index &+= 16
+        }
+        seen = seenWider[0] | seenWider[1]
+        if end &- index >= 8 {
             let word =
                 unsafe raw.unsafeLoadUnaligned(fromUncheckedByteOffset: index, as: UInt64.self)
                 ^ wide

@@ -15,16 +15,19 @@
 ///
 ///     var offset = 0
 ///     while true {
-///         switch decoder.next(in: &bytes, at: &offset, limits: limits) {
+///         if let message = decoder.nextWhole(in: &bytes, at: &offset, limits: limits) { … }
+///         else switch decoder.next(in: &bytes, at: &offset, limits: limits) {
 ///         case .needMore: return
 ///         …
+///
+/// `nextWhole` only spares the usual message some work: `next` alone finds the same items.
 ///
 /// A message is delivered whole, never beyond `limits`, and a text message is valid UTF-8. Nothing
 /// a peer sends traps, and each byte costs amortised constant time.
 public struct MessageDecoder {
     /// Nil whenever the connection is between messages: the usual state.
     private var partial: PartialMessage?
-    private let role: Role
+    @usableFromInline let role: Role
     /// Set for ever by the first broken rule.
     private var violation: ProtocolViolation?
     /// A close frame came: no data follows it (RFC 6455 §5.5.1).
@@ -54,26 +57,9 @@ public struct MessageDecoder {
         in bytes: inout MutableSpan<UInt8>, at offset: inout Int, limits: MessageLimits
     ) -> DecodedItem {
         precondition(offset >= 0 && offset <= bytes.count)
-        if partial != nil || isClosed || violation != nil {
+        if !isBetweenMessages {
             return resume(in: &bytes, at: &offset, limits: limits)
         }
-        if role == .server,
-            let (kind, range, key) = FrameHeader.parseCommon(
-                bytes.span, at: offset, limits: limits)
-        {
-            offset = range.upperBound
-            let isASCII = Masking.apply(key, to: &bytes, in: range)
-            guard isASCII || kind == .binary || UTF8Validator.isValid(bytes.span, in: range)
-            else { return fail(.invalidUTF8, bytes.count, &offset) }
-            return .message(kind: kind, .inPlace(range))
-        }
-        return nextUncommon(in: &bytes, at: &offset, limits: limits)
-    }
-
-    /// `next` for any frame: the fast path above only spares the usual one some work.
-    private mutating func nextUncommon(
-        in bytes: inout MutableSpan<UInt8>, at offset: inout Int, limits: MessageLimits
-    ) -> DecodedItem {
         let parse = FrameHeader.parse(
             bytes.span, at: offset, expecting: FrameExpectation(role: role, limits: limits))
         switch parse {
@@ -89,6 +75,34 @@ public struct MessageDecoder {
         }
         partial = PartialMessage()
         return resume(in: &bytes, at: &offset, limits: limits)
+    }
+
+    /// The next item, where it is what browsers send all day: a message in one frame that lies in
+    /// the buffer from end to end. Returned as plain numbers, so that nothing is counted or freed.
+    ///
+    /// - Returns: nil for anything else, also a broken rule; then `next` is to be asked, and finds
+    ///   the buffer and `offset` as they were.
+    @inline(__always)
+    @inlinable
+    public mutating func nextWhole(
+        in bytes: inout MutableSpan<UInt8>, at offset: inout Int, limits: MessageLimits
+    ) -> WholeMessage? {
+        guard isBetweenMessages, role == .server,
+            let (kind, range, key) = FrameHeader.parseCommon(
+                bytes.span, at: offset, limits: limits)
+        else { return nil }
+        let isASCII = Masking.apply(key, to: &bytes, in: range)
+        guard isASCII || kind == .binary || UTF8Validator.isValid(bytes.span, in: range) else {
+            // As it came: masking twice is nothing.
+            Masking.apply(key, to: &bytes, in: range)
+            return nil
+        }
+        offset = range.upperBound
+        return WholeMessage(kind: kind, range: range)
+    }
+
+    @usableFromInline var isBetweenMessages: Bool {
+        partial == nil && !isClosed && violation == nil
     }
 
     /// A frame that lies in the buffer from end to end and is an item by itself.
