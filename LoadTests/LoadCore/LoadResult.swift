@@ -120,18 +120,12 @@ extension LoadResult {
     package var json: [UInt8] {
         var json = JSONWriter(capacity: 16_384)
         json.beginObject()
-        json.key("version")
-        json.integer(1)
-        json.key("tool")
-        json.string("martlet-load")
-        json.key("scenario")
-        json.string(scenario)
-        json.key("dialect")
-        json.string(dialect.rawValue)
-        json.key("urls")
-        json.strings(urls)
-        json.key("machine")
-        json.string(machine)
+        json.integer("version", 1)
+        json.string("tool", "martlet-load")
+        json.string("scenario", scenario)
+        json.string("dialect", dialect.rawValue)
+        json.strings("urls", urls)
+        json.string("machine", machine)
         json.key("startedAt")
         json.timestamp(milliseconds: startedAt)
         json.key("settings")
@@ -149,25 +143,20 @@ extension LoadResult {
         json.beginArray()
         for moment in series { Self.write(moment, &json) }
         json.endArray()
-        json.key("oracle")
-        json.findings(total.findings)
-        json.key("errors")
-        json.counts(total.errors)
+        json.findings("oracle", total.findings)
+        json.counts("errors", total.errors)
         json.key("thresholds")
         json.beginArray()
         for outcome in thresholds {
             json.beginObject()
-            json.key("name")
-            json.string(outcome.name)
+            json.string("name", outcome.name)
             json.number("limit", outcome.limit)
             json.number("value", outcome.value)
-            json.key("held")
-            json.bool(outcome.held)
+            json.bool("held", outcome.held)
             json.endObject()
         }
         json.endArray()
-        json.key("passed")
-        json.bool(passed)
+        json.bool("passed", passed)
         json.endObject()
         return json.bytes
     }
@@ -175,18 +164,12 @@ extension LoadResult {
     private func writeConnections(_ json: inout JSONWriter) {
         json.key("connections")
         json.beginObject()
-        json.key("opened")
-        json.integer(total.opened)
-        json.key("failed")
-        json.integer(total.failed)
-        json.key("lost")
-        json.integer(total.lost)
-        json.key("slowClosed")
-        json.integer(total.slowClosed)
-        json.key("dropped")
-        json.integer(total.dropped)
-        json.key("recovered")
-        json.integer(total.recovered)
+        json.integer("opened", total.opened)
+        json.integer("failed", total.failed)
+        json.integer("lost", total.lost)
+        json.integer("slowClosed", total.slowClosed)
+        json.integer("dropped", total.dropped)
+        json.integer("recovered", total.recovered)
         if total.recoveryTook > 0 {
             json.number("recoveredWithinUs", Double(total.recoveryTook) / 1e3)
         }
@@ -204,8 +187,7 @@ extension LoadResult {
             ("typingDelivered", total.typingDelivered), ("late", total.late),
             ("unsent", total.unsent),
         ] {
-            json.key(named: name)
-            json.integer(value)
+            json.integer(name, value)
         }
         json.key("rates")
         json.beginObject()
@@ -242,10 +224,8 @@ extension LoadResult {
         guard let memory else { return }
         json.key("memory")
         json.beginObject()
-        json.key("serverPrivateBytesBefore")
-        json.integer(memory.before)
-        json.key("after")
-        json.integer(memory.after)
+        json.integer("serverPrivateBytesBefore", memory.before)
+        json.integer("after", memory.after)
         json.number("perConnection", memoryPerConnection)
         json.endObject()
     }
@@ -253,54 +233,12 @@ extension LoadResult {
     private static func write(_ moment: Moment, _ json: inout JSONWriter) {
         json.beginObject()
         json.number("t", moment.time)
-        json.key("connections")
-        json.integer(moment.connections)
-        json.key("sent")
-        json.integer(moment.sent)
-        json.key("delivered")
-        json.integer(moment.delivered)
+        json.integer("connections", moment.connections)
+        json.integer("sent", moment.sent)
+        json.integer("delivered", moment.delivered)
         json.number("p50", moment.p50Us)
         json.number("p99", moment.p99Us)
-        json.key("errors")
-        json.integer(moment.errors)
+        json.integer("errors", moment.errors)
         json.endObject()
-    }
-}
-
-extension JSONWriter {
-    /// With three decimals at most; left out where there is none.
-    fileprivate mutating func number(_ name: String, _ value: Double?) {
-        guard let value else { return }
-        key(named: name)
-        let rounded = (value * 1_000).rounded() / 1_000
-        if rounded == rounded.rounded(), abs(rounded) < 1e15 {
-            integer(Int64(rounded))
-        } else {
-            double(rounded)
-        }
-    }
-
-    /// In microseconds; left out where nothing was recorded.
-    fileprivate mutating func histogram(_ name: String, _ histogram: LatencyHistogram) {
-        guard !histogram.isEmpty else { return }
-        key(named: name)
-        beginObject()
-        key("count")
-        integer(histogram.count)
-        for (name, q) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999)] {
-            number(name, Double(histogram.quantile(q)) / 1e3)
-        }
-        number("max", Double(histogram.max) / 1e3)
-        number("mean", histogram.mean / 1e3)
-        key("buckets")
-        beginArray()
-        for (upper, count) in histogram.coarse {
-            beginArray()
-            double((Double(upper) / 1e3))
-            integer(count)
-            endArray()
-        }
-        endArray()
-        endObject()
     }
 }

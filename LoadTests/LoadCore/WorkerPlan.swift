@@ -28,33 +28,21 @@ package struct WorkerPlan: Sendable, Equatable {
     package var line: [UInt8] {
         var json = JSONWriter(capacity: 1_024 + chats.count * 40)
         json.beginObject()
-        json.key("settings")
-        json.strings(settings)
-        json.key("dialect")
-        json.string(dialect.rawValue)
-        json.key("urls")
-        json.strings(urls)
-        json.key("worker")
-        json.integer(worker)
-        json.key("workers")
-        json.integer(workers)
-        json.key("sources")
-        json.integer(sources)
-        json.key("seed")
-        json.string("\(seed)")
-        json.key("run")
-        json.integer(Int(run))
+        json.strings("settings", settings)
+        json.string("dialect", dialect.rawValue)
+        json.strings("urls", urls)
+        json.integer("worker", worker)
+        json.integer("workers", workers)
+        json.integer("sources", sources)
+        json.string("seed", "\(seed)")
+        json.integer("run", Int(run))
         if let secret {
-            json.key("secret")
-            json.string(secret)
+            json.string("secret", secret)
         }
-        json.key("chats")
-        json.strings(chats)
-        json.key("firstChannel")
-        json.integer(firstChannel)
+        json.strings("chats", chats)
+        json.integer("firstChannel", firstChannel)
         if let core {
-            json.key("core")
-            json.integer(core)
+            json.integer("core", core)
         }
         json.endObject()
         return json.bytes + [UInt8(ascii: "\n")]
@@ -78,13 +66,5 @@ package struct WorkerPlan: Sendable, Equatable {
         chats = tree["chats"].array.compactMap(\.string)
         firstChannel = tree["firstChannel"].int
         core = tree["core"].double.map { Int($0) }
-    }
-}
-
-extension JSONWriter {
-    package mutating func strings(_ texts: [String]) {
-        beginArray()
-        for text in texts { string(text) }
-        endArray()
     }
 }

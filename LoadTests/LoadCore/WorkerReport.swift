@@ -108,36 +108,26 @@ package struct WorkerReport: Sendable {
     package var line: [UInt8] {
         var json = JSONWriter(capacity: 2_048)
         json.beginObject()
-        json.key("kind")
-        json.string(kind.rawValue)
+        json.string("kind", kind.rawValue)
         if !reason.isEmpty {
-            json.key("reason")
-            json.string(reason)
+            json.string("reason", reason)
         }
         for (name, path) in Self.counts {
-            json.key(named: name)
-            json.integer(self[keyPath: path])
+            json.integer(name, self[keyPath: path])
         }
         for (name, path) in Self.sums {
-            json.key(named: name)
-            json.integer(self[keyPath: path])
+            json.integer(name, self[keyPath: path])
         }
-        json.key("openingTook")
-        json.integer(openingTook)
-        json.key("recoveryTook")
-        json.integer(recoveryTook)
-        json.key("cpu")
-        json.double(cpu)
-        json.key("openingCPU")
-        json.double(openingCPU)
-        json.key("errors")
-        json.counts(errors)
+        json.integer("openingTook", openingTook)
+        json.integer("recoveryTook", recoveryTook)
+        json.double("cpu", cpu)
+        json.double("openingCPU", openingCPU)
+        json.counts("errors", errors)
         for (name, path) in Self.histograms where !self[keyPath: path].isEmpty {
             json.key(named: name)
             Self.write(self[keyPath: path], to: &json)
         }
-        json.key("findings")
-        json.findings(findings)
+        json.findings("findings", findings)
         for (name, lanes) in [("lanes", lanes), ("excused", excused)] where !lanes.isEmpty {
             json.key(named: name)
             json.beginArray()
@@ -154,10 +144,8 @@ package struct WorkerReport: Sendable {
 
     private static func write(_ histogram: LatencyHistogram, to json: inout JSONWriter) {
         json.beginObject()
-        json.key("max")
-        json.integer(histogram.max)
-        json.key("mean")
-        json.double(histogram.mean)
+        json.integer("max", histogram.max)
+        json.double("mean", histogram.mean)
         json.key("recorded")
         json.beginArray()
         for (value, count) in histogram.recorded {
@@ -216,33 +204,5 @@ extension Oracle.Findings {
         reordered = tree["reordered"].count
         foreign = tree["foreign"].count
         examples = tree["examples"].array.compactMap(\.string)
-    }
-}
-
-extension JSONWriter {
-    mutating func counts(_ counts: [String: Int]) {
-        beginObject()
-        for (what, count) in counts.sorted(by: { $0.key < $1.key }) {
-            key(named: what)
-            integer(count)
-        }
-        endObject()
-    }
-
-    mutating func findings(_ findings: Oracle.Findings) {
-        beginObject()
-        key("checked")
-        integer(findings.checked)
-        key("lost")
-        integer(findings.lost)
-        key("repeated")
-        integer(findings.repeated)
-        key("reordered")
-        integer(findings.reordered)
-        key("foreign")
-        integer(findings.foreign)
-        key("examples")
-        strings(findings.examples)
-        endObject()
     }
 }
