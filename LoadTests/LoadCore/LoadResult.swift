@@ -83,7 +83,7 @@ package struct LoadResult: Sendable {
         switch quantity {
         case .errors: return Double(total.errorCount)
         case .lost: return Double(total.findings.lost)
-        case .late: return Double(total.late)
+        case .late: return Double(total.late) / Double(max(1, total.sent))
         case .connectP99: return quantile(total.connect, 0.99)
         case .ackP99: return quantile(total.ack, 0.99)
         case .deliveryP50: return quantile(total.delivery, 0.5)

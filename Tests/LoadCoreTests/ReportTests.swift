@@ -124,6 +124,18 @@ struct ReportTests {
             #expect(!Self.result(bad).passed)
         }
     }
+
+    @Test("Late is judged as a share of what was sent, however long the run")
+    func late() throws {
+        let limit = try Threshold(name: "late", limit: "0.01")
+        for (late, sent, held) in [(10, 1_000, true), (11, 1_000, false), (0, 0, true)] {
+            var report = WorkerReport(.final)
+            report.late = UInt64(late)
+            report.sent = UInt64(sent)
+            #expect(Self.result(report, thresholds: [limit]).passed == held)
+        }
+        #expect(try Threshold(name: "late", limit: "1").limit == 1)
+    }
 }
 
 struct ReportPageTests {

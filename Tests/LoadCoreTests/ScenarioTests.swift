@@ -83,6 +83,7 @@ struct ScenarioTests {
             ("slow = 0\nslow = 0", "line 2: slow is set twice"),
             ("connections", "line 1: a setting is `key = value`"),
             ("threshold.joy = 1", "line 1: threshold.joy: there is no threshold 'joy'"),
+            ("threshold.late = 1.01", "line 1: threshold.late: takes a share of the messages"),
             ("threshold.ack-p99 = 5", "line 1: threshold.ack-p99: takes a duration such as 50ms"),
         ])
     func errors(text: String, complaint: String) {
