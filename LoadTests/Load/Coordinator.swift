@@ -37,7 +37,7 @@ final class Coordinator {
     private var windowEnd = UInt64.max
     private var isWindow = false
     private var cpu = LoadResult.CPU()
-    private var serverCPU: Double?
+    private var serverCPU: [Double]?
     private var machineCPU: Double?
     private var ownCPU = 0.0
     private var memoryBefore: UInt64?
@@ -169,9 +169,7 @@ final class Coordinator {
                 "no connection could be opened: " + reasons.prefix(3).joined(separator: "; ")
                     + Self.advice(on: total.errors))
         }
-        cpu.openingServer = ServerUsage.cpuSeconds(options.serverPids).flatMap { end in
-            serverCPU.map { end - $0 }
-        }
+        cpu.openingServer = serverCPUSince()?.reduce(0, +)
         cpu.openingClient = total.openingCPU
         let start = now + 20_000_000
         windowStart = start + options.scenario.warmUp
@@ -231,14 +229,19 @@ final class Coordinator {
         isWindow = false
         memoryAfter = ServerUsage.privateBytes(options.serverPids) ?? 0
         ownCPU = Worker.cpuSeconds() - ownCPU
-        if let before = serverCPU, let after = ServerUsage.cpuSeconds(options.serverPids) {
-            cpu.server = after - before
-        }
+        cpu.serverEach = serverCPUSince()
         if let before = machineCPU { machineCPU = ServerUsage.machineSeconds().map { $0 - before } }
         // The last second of the series ends with the window.
         if series.count < Int(options.scenario.duration / 1_000_000_000) {
             nextLine = min(nextLine, windowEnd + 60_000_000)
         }
+    }
+
+    private func serverCPUSince() -> [Double]? {
+        guard let before = serverCPU, let after = ServerUsage.cpuSeconds(options.serverPids) else {
+            return nil
+        }
+        return zip(before, after).map { $1 - $0 }
     }
 
     private func tellProgress(_ now: UInt64) {

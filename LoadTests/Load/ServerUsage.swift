@@ -4,10 +4,10 @@ import Glibc
 enum ServerUsage {
     private static let ticks = Double(sysconf(Int32(_SC_CLK_TCK)))
 
-    /// User and system seconds of all threads of the processes; nil where one is not there.
-    static func cpuSeconds(_ processes: [Int32]) -> Double? {
+    /// User and system seconds of all threads of each process; nil where one is not there.
+    static func cpuSeconds(_ processes: [Int32]) -> [Double]? {
         guard !processes.isEmpty else { return nil }
-        var sum = 0.0
+        var each: [Double] = []
         for process in processes {
             guard let text = Files.text("/proc/\(process)/stat"),
                 let end = text.lastIndex(of: ")")  // the name may hold spaces
@@ -15,9 +15,9 @@ enum ServerUsage {
             let fields = text[end...].split(separator: " ")
             guard fields.count > 13, let user = Double(fields[12]), let system = Double(fields[13])
             else { return nil }
-            sum += (user + system) / ticks
+            each.append((user + system) / ticks)
         }
-        return sum
+        return each
     }
 
     /// Private anonymous memory: no shared pages, no page cache.

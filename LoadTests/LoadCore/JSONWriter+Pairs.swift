@@ -42,6 +42,13 @@ extension JSONWriter {
         number(value)
     }
 
+    mutating func numbers(_ name: String, _ values: [Double]) {
+        key(named: name)
+        beginArray()
+        for value in values { number(value) }
+        endArray()
+    }
+
     private mutating func number(_ value: Double) {
         let rounded = (value * 1_000).rounded() / 1_000
         if rounded == rounded.rounded(), abs(rounded) < 1e15 {

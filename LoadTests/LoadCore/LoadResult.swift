@@ -18,14 +18,16 @@ package struct LoadResult: Sendable {
 
     /// CPU seconds in the measured window.
     package struct CPU: Sendable, Equatable {
-        /// Nil where no process was named.
-        package var server: Double?
+        /// Of each process that was named, in that order; nil where none was.
+        package var serverEach: [Double]?
         package var client = 0.0
         /// What the machine did besides; nil where that is unknown.
         package var other: Double?
         /// While connections were opened.
         package var openingServer: Double?
         package var openingClient = 0.0
+
+        package var server: Double? { serverEach?.reduce(0, +) }
 
         package init() {}
     }
@@ -206,6 +208,7 @@ extension LoadResult {
         json.key("cpu")
         json.beginObject()
         json.number("server", cpu.server)
+        if let each = cpu.serverEach { json.numbers("serverEach", each) }
         json.number("client", cpu.client)
         json.number("other", cpu.other)
         if let server = cpu.server {

@@ -76,7 +76,7 @@ struct ReportTests {
             scenario: "echo", dialect: .raw, urls: ["ws://127.0.0.1:1"], machine: "this <one>",
             startedAt: 1_700_000_000_000, settings: [(key: "layout", value: "echo")], seconds: 2,
             total: report)
-        result.cpu.server = 0.5
+        result.cpu.serverEach = [0.3, 0.2]
         result.cpu.client = 0.25
         result.memory = .init(before: 1_000, after: 9_000)
         var moment = LoadResult.Moment()
@@ -99,6 +99,7 @@ struct ReportTests {
         #expect(tree["latencyUs"]["delivery"]["count"].int == 2)
         #expect(tree["latencyUs"]["delivery"]["max"].double == 2_000)
         #expect(tree["latencyUs"]["ack"] == .null)
+        #expect(tree["cpu"]["serverEach"].array.map(\.double) == [0.3, 0.2])
         #expect(tree["cpu"]["serverUsPerDelivery"].double == 41_666.667)
         #expect(tree["memory"]["perConnection"].double == 2_000)
         #expect(tree["series"].array.first?["p99"].double == 2_000)
