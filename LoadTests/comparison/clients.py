@@ -126,9 +126,9 @@ class Baseline:
                 "cpuEach": raw["server_cpu_us_each"], **cores(cpu, raw["seconds"]), "raw": raw}
 
 
-def run(command, seconds):
+def run(command, seconds, core=CLIENT_CORE):
     """Exit status and what it printed."""
-    process = start(command)
+    process = start(command, core)
     try:
         printed, _ = process.communicate(timeout=seconds + PATIENCE_S)
     except subprocess.TimeoutExpired:
@@ -138,9 +138,9 @@ def run(command, seconds):
     return process.returncode, printed
 
 
-def start(command):
+def start(command, core=CLIENT_CORE):
     # A session of its own, so that its workers go with it.
-    return subprocess.Popen(pinned(CLIENT_CORE, command), stdout=subprocess.PIPE,
+    return subprocess.Popen(pinned(core, command), stdout=subprocess.PIPE,
                             stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True,
                             start_new_session=True)
 

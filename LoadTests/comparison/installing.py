@@ -55,8 +55,7 @@ def install(peer):
     packages = [name for name in wanted if name in peer.debian]
     if packages:
         say(f"  {peer.name}: Debian's {', '.join(packages)}")
-        # It holds back the services that Debian would start.
-        run(["bash", "-c", '. "$0"; install_missing "$@"', ROOT / "Scripts/lib.sh", *packages])
+        install_debian(packages)
     if peer.requirements and not is_there(peer.requirements):
         say(f"  {peer.name}: pip install -r LoadTests/Peers/{peer.requirements}")
         if not (VENV / "bin/pip").exists():
@@ -66,6 +65,11 @@ def install(peer):
              "-r", listed])
         run([VENV / "bin/pip", "check"])  # the lists are whole: nothing was resolved
         stamp(peer.requirements).write_text(listed.read_text())
+
+
+def install_debian(packages):
+    """Those that are not there. It holds back the services that Debian would start."""
+    run(["bash", "-c", '. "$0"; install_missing "$@"', ROOT / "Scripts/lib.sh", *packages])
 
 
 def versions(peer):

@@ -1,4 +1,4 @@
-"""Of what LoadTests/compare does with numbers, words and files. Run, in LoadTests:
+"""Of what LoadTests/compare and LoadTests/end-to-end do with numbers, words and files. Run, in LoadTests:
 
     python3 -m unittest comparison.tests
 """
@@ -18,6 +18,7 @@ from .cases import CASES
 from .clients import complaint
 from .peers import PEERS, PEERS_FOLDER, configuration, given
 from .results import Results, markdown
+from .steps import notes, rows, scenario, short, step
 
 BY_NAME = {peer.name: peer for peer in PEERS}
 CASE = {case.name: case for case in CASES}
@@ -103,6 +104,64 @@ class ResultsTests(unittest.TestCase):
     def test_markdown_keeps_a_bar_inside_a_cell(self):
         self.assertEqual(markdown(["a", "b"], [["x|y", "1"]]),
                          "| a | b |\n| --- | ---: |\n| x\\|y | 1 |\n")
+
+
+def course(rate=100, due=100, delivered=900, p99=5e3, late=0, **oracle):
+    """A step on two instances and a Postgres of two processes."""
+    histogram = {"p50": 1e3, "p99": 4e3, "p999": 9e3, "max": 12_345.6}
+    oracle = {"lost": 0, "repeated": 0, "reordered": 0, "foreign": 0} | oracle
+    return step(rate, {
+        "seconds": 2, "sent": 200, "late": late, "passed": not any(oracle.values()),
+        "rates": {"sentPerSecond": due, "deliveredPerSecond": delivered},
+        "latencyUs": {"ack": histogram, "delivery": histogram | {"p99": p99}},
+        "cpu": {"serverEach": [0.4, 0.6, 0.3, 0.1], "client": 0.5, "other": 0.02},
+        "oracle": oracle, "errors": {}}, ["A", "B", "Postgres", "Postgres"])
+
+
+class StepsTests(unittest.TestCase):
+    def test_cpu_is_of_whom_the_process_belongs_to_as_a_share_of_a_core(self):
+        self.assertEqual(course().cpu, {
+            "A": 0.2, "B": 0.3, "Postgres": 0.2, "client": 0.25, "other": 0.01})
+
+    def test_a_step_is_saturated_where_less_arrives_than_was_due_or_one_waits_or_is_lost(self):
+        for found, expected in (
+                (course(due=100, delivered=0.95 * 900), False),
+                (course(due=100, delivered=0.94 * 900), True),
+                # Chance has fewer of them due than were asked: they came.
+                (course(rate=120, due=100, delivered=900), False),
+                (course(p99=1e6), False), (course(p99=1.001e6), True),
+                (course(lost=1), True)):
+            self.assertEqual(found.is_saturated(), expected, found)
+
+    def test_only_what_no_load_excuses_is_wrong(self):
+        self.assertEqual(course(lost=3).dropped, "3 not delivered")
+        self.assertFalse(course(lost=3).is_wrong)
+        for what in ("repeated", "reordered", "foreign"):
+            self.assertTrue(course(**{what: 1}).is_wrong)
+
+    def test_nothing_answered_is_no_step(self):
+        with self.assertRaisesRegex(SystemExit, "3 × refused"):
+            step(1, {"seconds": 1, "latencyUs": {}, "oracle": {}, "errors": {"refused": 3}}, [])
+
+    def test_the_table_has_a_cell_under_each_head_and_marks_a_late_client(self):
+        heads, cells = rows([course(late=2), course(rate=3200, late=3)])
+        self.assertEqual([len(row) for row in cells], [len(heads)] * 2)
+        self.assertEqual([row[0] for row in cells], ["100", "3,200 ‡"])
+        self.assertEqual(cells[0][3:6], ["1 / 4 / 9 / 12.3", "1 / 5 / 9 / 12.3", "20%"])
+        self.assertEqual([short(value) for value in (0.1234, 99.94, 99.95, 1234.5)],
+                         ["0.123", "99.9", "100", "1,234"])
+
+    def test_the_notes_say_what_was_lost_and_who_was_busy(self):
+        self.assertEqual(notes([course()]), [
+            "Not saturated at 100 messages/s, the highest that was asked."])
+        lost, saturated = notes([course(), course(rate=200, lost=1)])
+        self.assertEqual(lost, "At 200 messages/s: 1 not delivered.")
+        self.assertRegex(saturated, "^Saturated at 200 .* B had 30%, client had 25%, .* 96% in all")
+
+    def test_its_scenario_is_an_open_loop_of_durable_chats(self):
+        keys = dict(re.findall(r"^(\S+) = (.+)$", scenario(10_000, 400.0, 2.5), re.M))
+        self.assertEqual((keys["layout"], keys["traffic"], keys["rate"], keys["duration"]),
+                         ("group", "message", "400", "2.5s"))
 
 
 class WordsTests(unittest.TestCase):
