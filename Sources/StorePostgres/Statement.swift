@@ -5,7 +5,9 @@
 ///
 /// What is found by columns of two tables is looked up in a LATERAL query, which OFFSET 0 keeps the
 /// planner from merging. Merged, it takes the index by the chat alone and filters, because it
-/// counts on the pages being in its cache after the first of many look-ups.
+/// counts on the pages being in its cache after the first of many look-ups. What is found by the
+/// member alone is too, with `ended_seq IS NULL` outside: else a plan that was made while the table
+/// was empty takes the index of those present, which begins with the chat, and reads all of it.
 enum Statement: String, CaseIterable {
     // A write's first flight
     case begin, createChats, lock, presences, members, stays, sends, stored, places, devices
@@ -230,9 +232,11 @@ enum Statement: String, CaseIterable {
             SELECT n.place, c.id, c.kind, c.name, c.created_at, c.last_seq, coalesce(w.read, 0),
                 m.role, c.member_count
             FROM unnest($1::text[]) WITH ORDINALITY AS n (member, place)
-            JOIN martlet.memberships m ON m.member = n.member AND m.ended_seq IS NULL
+            CROSS JOIN LATERAL (
+                SELECT * FROM martlet.memberships m WHERE m.member = n.member OFFSET 0) m
             JOIN martlet.chats c ON c.key = m.chat
             LEFT JOIN martlet.watermarks w ON w.chat = m.chat AND w.member = m.member
+            WHERE m.ended_seq IS NULL
             ORDER BY n.place, c.key
             """
         case .listMembers:
@@ -272,9 +276,10 @@ enum Statement: String, CaseIterable {
             """
             SELECT m.member, c.id, greatest(m.joined_seq - 1, 0)
             FROM unnest($1::text[]) WITH ORDINALITY AS n (member, place)
-            JOIN martlet.memberships m ON m.member = n.member AND m.ended_seq IS NULL
+            CROSS JOIN LATERAL (
+                SELECT * FROM martlet.memberships m WHERE m.member = n.member OFFSET 0) m
             JOIN martlet.chats c ON c.key = m.chat
-            WHERE m.began_at >= to_timestamp($2::bigint / 1000000.0)
+            WHERE m.ended_seq IS NULL AND m.began_at >= to_timestamp($2::bigint / 1000000.0)
             ORDER BY n.place, c.key
             """
         case .entries:

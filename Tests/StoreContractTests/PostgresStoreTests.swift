@@ -471,6 +471,28 @@ import Testing
         #expect(try #require(news(nil)).at.value <= Int64(start) ?? 0)
     }
 
+    @Test(
+        "Chats of a member are found by the member, though it was planned while there were none",
+        arguments: [Statement.arrivals, .conversations])
+    func plannedWhileEmpty(_ statement: Statement) throws {
+        let session = try TestDatabase().session()
+        try session.run("TRUNCATE martlet.memberships")
+        try session.run(SessionSetup(settings: PostgresSettings()).configure)
+        try session.run("PREPARE this AS \(statement.sql)")
+        let values = statement == .arrivals ? "'{}', 0" : "'{}'"
+        for entries in [0, 2_000] {
+            try session.run(
+                """
+                INSERT INTO martlet.memberships (chat, member, role, joined_seq, joined_at)
+                SELECT i / 10, 'user-' || i, 'member', 0, 0 FROM generate_series(1, \(entries)) i;
+                DISCARD PLANS
+                """)
+            let plan = try session.value("EXPLAIN (FORMAT JSON) EXECUTE this(\(values))") ?? ""
+            #expect(plan.contains("memberships_member"), "\(plan)")
+            #expect(!plan.contains("memberships_present"), "\(plan)")
+        }
+    }
+
     @Test("A probe writes; it says so where that fails")
     func probe() throws {
         var settings = PostgresSettings()
