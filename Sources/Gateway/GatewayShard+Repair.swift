@@ -17,12 +17,12 @@ extension GatewayShard {
     static let comparisonRetryMs = 1_000
 
     struct Comparison {
-        /// Reads that are not answered yet.
-        var reads = 0
-        var isUnderWay: Bool { reads > 0 }
+        /// What is still to be read, behind the read that is under way; nil while there is none.
+        /// One read at a time: together they would hold up what people send by as long as all of them take.
+        var rest: (chats: ArraySlice<ChatID>, users: ArraySlice<UserID>)?
+        var isUnderWay: Bool { rest != nil }
         /// A gap was told meanwhile.
         var isOutdated = false
-        var hasFailed = false
         /// When the store was read, by its own time, in the first read of this comparison.
         var at: StoreTime?
         /// The same of the last comparison that succeeded.
@@ -65,40 +65,40 @@ extension GatewayShard {
         }
         guard !configuration.planted.contains(.lostLastMessage) else { return }
         comparison.isOutdated = false
-        comparison.hasFailed = false
         comparison.at = nil
         let live = homes.live
-        var start = 0
-        // At least one, which says what time it is.
-        repeat {
-            let chats = live.chats.dropFirst(start).prefix(Self.comparedPerRead)
-            let users = live.users.dropFirst(start).prefix(Self.comparedPerRead)
-            comparison.reads += 1
-            submit(
-                .readNews(
-                    ReadNews(
-                        chats: Array(chats), users: Array(users), since: comparison.since)),
-                .news(Array(chats)))
-            start += Self.comparedPerRead
-        } while start < max(live.chats.count, live.users.count)
+        readNews(of: (live.chats[...], live.users[...]))
+    }
+
+    /// Asks for the first of them; at least once, for the answer says what time it is.
+    private func readNews(of live: (chats: ArraySlice<ChatID>, users: ArraySlice<UserID>)) {
+        let chats = Array(live.chats.prefix(Self.comparedPerRead))
+        let users = Array(live.users.prefix(Self.comparedPerRead))
+        comparison.rest = (
+            live.chats.dropFirst(chats.count), live.users.dropFirst(users.count)
+        )
+        submit(
+            .readNews(ReadNews(chats: chats, users: users, since: comparison.since)),
+            .news(chats))
     }
 
     func newsRead(_ chats: [ChatID], _ result: LaneAnswer.Result) {
-        comparison.reads -= 1
-        if case .outcome(.news(let news)) = result {
-            // The earliest of them counts; answers come in the order of asking.
-            if comparison.at == nil { comparison.at = news.at }
-            take(news, of: chats)
-        } else {
-            comparison.hasFailed = true
-        }
-        guard !comparison.isUnderWay else { return }
-        if comparison.hasFailed {
+        guard let rest = comparison.rest else { return }
+        guard case .outcome(.news(let news)) = result else {
+            comparison.rest = nil
             scheduleComparison(inMs: Self.comparisonRetryMs)
-        } else {
-            comparison.since = comparison.at
-            if comparison.isOutdated { compareWithStore() }
+            return
         }
+        // The earliest of them counts; answers come in the order of asking.
+        if comparison.at == nil { comparison.at = news.at }
+        take(news, of: chats)
+        guard rest.chats.isEmpty, rest.users.isEmpty else {
+            readNews(of: rest)
+            return
+        }
+        comparison.rest = nil
+        comparison.since = comparison.at
+        if comparison.isOutdated { compareWithStore() }
     }
 
     private func take(_ news: News, of chats: [ChatID]) {

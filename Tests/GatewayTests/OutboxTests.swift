@@ -2,11 +2,41 @@ import Basics
 import Gateway
 import Testing
 
+/// An outbox, which cannot be copied, as `#expect` and arrays want it.
+private final class Held {
+    private var outbox = Outbox()
+    var count: Int { outbox.count }
+    var isEmpty: Bool { outbox.isEmpty }
+
+    func append(from pool: inout BufferPool, _ write: (inout [UInt8]) -> Void) {
+        outbox.append(from: &pool, write)
+    }
+
+    func append(shared: SharedBytes, from pool: inout BufferPool) {
+        outbox.append(shared: shared, from: &pool)
+    }
+
+    func append(_ run: Run, from pool: inout BufferPool) { outbox.append(run, from: &pool) }
+
+    func withPending<Result>(
+        in pool: borrowing BufferPool,
+        _ body: (UnsafeBufferPointer<UnsafeRawBufferPointer>) -> Result
+    ) -> Result {
+        unsafe outbox.withPending(in: pool, body)
+    }
+
+    func consume(_ written: Int, returningTo pool: inout BufferPool) {
+        outbox.consume(written, returningTo: &pool)
+    }
+
+    func clear(returningTo pool: inout BufferPool) { outbox.clear(returningTo: &pool) }
+}
+
 @Suite("Outbox and BufferPool")
 struct OutboxTests {
     /// What waits, and in how many pieces.
     private func pending(
-        _ outbox: Outbox, _ pool: BufferPool = BufferPool()
+        _ outbox: Held, _ pool: BufferPool = BufferPool()
     ) -> (bytes: [UInt8], chunks: Int) {
         unsafe outbox.withPending(in: pool) { chunks in
             var bytes: [UInt8] = []
@@ -21,10 +51,35 @@ struct OutboxTests {
 
     private static let pattern = (0..<250_000).map { UInt8(truncatingIfNeeded: $0) }
 
+    @Test("A queue goes with its outbox, or back to the pool, and is freed once")
+    func ownership() {
+        weak var dropped: OutboxQueue?
+        weak var returned: OutboxQueue?
+        var pool = BufferPool()
+        do {
+            let (first, second) = (OutboxQueue(capacity: 8), OutboxQueue(capacity: 8))
+            (dropped, returned) = (first, second)
+            pool.give(second)
+            pool.give(first)
+        }
+        do {
+            let outbox = Held()
+            outbox.append(from: &pool) { $0.append(1) }
+            #expect(dropped != nil)
+        }
+        #expect(dropped == nil, "its outbox went while it waited")
+        let outbox = Held()
+        outbox.append(from: &pool) { $0.append(1) }
+        outbox.consume(1, returningTo: &pool)
+        #expect(returned != nil)
+        #expect(pool.take() === returned)
+        #expect(returned == nil)
+    }
+
     @Test("What is appended waits, in order, until it is consumed")
     func order() {
         var pool = BufferPool()
-        var outbox = Outbox()
+        let outbox = Held()
         #expect(outbox.isEmpty)
         outbox.append(from: &pool) { $0 += [1, 2] }
         outbox.append(shared: SharedBytes([3, 4]), from: &pool)
@@ -39,7 +94,7 @@ struct OutboxTests {
     @Test("A chunk is shared from the threshold on, and copied below it", arguments: [-1, 0, 1])
     func threshold(offset: Int) {
         var pool = BufferPool()
-        var outbox = Outbox()
+        let outbox = Held()
         let large = bytes(Outbox.sharingThreshold + offset)
         outbox.append(from: &pool) { $0 += [9] }
         outbox.append(shared: SharedBytes(large), from: &pool)
@@ -60,7 +115,7 @@ struct OutboxTests {
             .union((2 * size - 3)...(2 * size + 9))
         for first in interesting.sorted() where first <= whole.count {
             var pool = BufferPool()
-            var outbox = Outbox()
+            let outbox = Held()
             outbox.append(from: &pool) { $0 += self.bytes(3) }
             outbox.append(shared: SharedBytes(bytes(size, from: 7)), from: &pool)
             outbox.append(from: &pool) { $0 += self.bytes(2, from: 90) }
@@ -79,7 +134,7 @@ struct OutboxTests {
     @Test("More chunks than one writev takes are offered in part, in order")
     func manyChunks() {
         var pool = BufferPool()
-        var outbox = Outbox()
+        let outbox = Held()
         let size = Outbox.sharingThreshold
         for index in 0..<40 {
             outbox.append(shared: SharedBytes(bytes(size, from: index)), from: &pool)
@@ -98,7 +153,7 @@ struct OutboxTests {
     @Test("A slow reader's tail is compacted without losing a byte")
     func compaction() {
         var pool = BufferPool()
-        var outbox = Outbox()
+        let outbox = Held()
         outbox.append(from: &pool) { $0 += self.bytes(200_000) }
         outbox.consume(65_537, returningTo: &pool)
         #expect(pending(outbox).bytes == Array(bytes(200_000)[65_537...]))
@@ -112,7 +167,7 @@ struct OutboxTests {
     func property(seed: Int) {
         var numbers = Numbers(seed: UInt64(seed))
         var pool = BufferPool()
-        var outboxes = [Outbox(), Outbox()]
+        let outboxes = [Held(), Held()]
         var models: [[UInt8]] = [[], []]
         var stamp = 0
         for _ in 0..<120 {
@@ -177,13 +232,13 @@ struct OutboxTests {
     @Test("What comes back to the pool is empty, and keeps its memory")
     func emptied() {
         var pool = BufferPool()
-        var outbox = Outbox()
+        let outbox = Held()
         outbox.append(from: &pool) { $0 += self.bytes(5_000) }
         outbox.append(shared: SharedBytes(bytes(20_000)), from: &pool)
         outbox.append(from: &pool) { $0 += self.bytes(3_000) }
         outbox.consume(6_000, returningTo: &pool)
         outbox.clear(returningTo: &pool)
-        var other = Outbox()
+        let other = Held()
         other.append(from: &pool) { $0 += [1] }
         #expect(pending(other).bytes == [1])
         other.clear(returningTo: &pool)
@@ -210,7 +265,7 @@ struct OutboxTests {
     func runs() {
         var pool = BufferPool()
         let run = run([1, 2, 3], &pool)
-        var outboxes = [Outbox(), Outbox(), Outbox()]
+        let outboxes = [Held(), Held(), Held()]
         var places: Set<UInt> = []
         for index in outboxes.indices {
             outboxes[index].append(run, from: &pool)
@@ -241,7 +296,7 @@ struct OutboxTests {
         let cuts = Set([0, 1, 2, size / 2, size - 2, size - 1, size]).filter { 0...size ~= $0 }
         for written in cuts.sorted() {
             var pool = BufferPool()
-            var outbox = Outbox()
+            let outbox = Held()
             outbox.append(run(whole, &pool), from: &pool)
             outbox.consume(written, returningTo: &pool)
             pool.endRuns()
@@ -262,7 +317,7 @@ struct OutboxTests {
     func behindRun(size: Int, kind: Int) {
         var pool = BufferPool()
         let (first, second) = (bytes(size), bytes(size, from: 99))
-        var outbox = Outbox()
+        let outbox = Held()
         outbox.append(run(first, &pool), from: &pool)
         switch kind {
         case 0: outbox.append(from: &pool) { $0 += second }
@@ -279,7 +334,7 @@ struct OutboxTests {
     @Test("A run behind what waits is copied there; an outbox that is cleared forgets its run")
     func runBehind() {
         var pool = BufferPool()
-        var outbox = Outbox()
+        let outbox = Held()
         outbox.append(from: &pool) { $0 += [1, 2] }
         outbox.append(run([3, 4], &pool), from: &pool)
         pool.endRuns()

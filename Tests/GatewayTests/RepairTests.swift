@@ -210,6 +210,10 @@ struct RepairTests {
         #expect(reads(node).count == count)
         #expect(reads(node).reduce(0) { $0 + $1.chats.count } == chats)
         #expect(reads(node).reduce(0) { $0 + $1.users.count } == 1)
+        let held = node.batches.map { batch in
+            batch.operations.count { if case .readNews = $0 { true } else { false } }
+        }
+        #expect(held.allSatisfy { $0 <= 1 }, "a send waits behind one of them at most")
     }
 
     @Test("Marks that moved elsewhere are told after a gap, and not twice")
