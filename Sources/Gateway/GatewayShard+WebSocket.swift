@@ -211,8 +211,14 @@ extension GatewayShard {
     private static func append(
         _ bytes: Span<UInt8>, _ range: Range<Int>, to output: inout [UInt8]
     ) {
-        unsafe bytes.extracting(range).withUnsafeBufferPointer {
-            unsafe output.append(contentsOf: $0)
+        let fresh = bytes.extracting(range)
+        output.append(addingCapacity: fresh.count) { output in
+            // There is room for as many; they are initialised by being copied.
+            unsafe output.withUnsafeMutableBufferPointer { buffer, count in
+                let rest = unsafe UnsafeMutableBufferPointer(rebasing: buffer[count...])
+                unsafe fresh.withUnsafeBufferPointer { _ = unsafe rest.initialize(from: $0) }
+                count += fresh.count
+            }
         }
     }
 

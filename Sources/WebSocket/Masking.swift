@@ -29,6 +29,8 @@ public enum Masking {
     ///
     /// - Returns: whether all that came out is ASCII. It costs an instruction for sixteen bytes
     ///   here, and spares most texts a second reading.
+    @inline(__always)
+    @inlinable
     @discardableResult
     public static func apply(
         _ key: MaskingKey, to bytes: inout MutableSpan<UInt8>, in range: Range<Int>, phase: Int = 0
