@@ -195,8 +195,6 @@ extension GatewayShard {
         counters[.subscriptions] -= subscriptions.count
         for subscription in subscriptions {
             guard let topic = topics[Int(subscription.topic)] else { continue }
-            // Its own others may have moved: the way back is still true, for they are of other
-            // topics.
             removeMember(Int(subscription.member), of: topic)
             releaseIfUnused(topic)
         }
@@ -205,9 +203,7 @@ extension GatewayShard {
     }
 
     func subscribe(_ subscriber: Subscriber, to topic: Topic, deliveredSeq: Seq) {
-        let subscription = Int32(subscriber.subscriptions.count)
-        let member = topic.add(
-            subscriber, subscription: subscription, deliveredSeq: deliveredSeq)
+        let member = topic.add(subscriber, deliveredSeq: deliveredSeq)
         subscriber.subscriptions.append(Subscription(topic: topic.index, member: member))
         counters[.subscriptions] += 1
     }
@@ -221,12 +217,7 @@ extension GatewayShard {
         let member = Int(subscriber.subscriptions[place].member)
         let delivered = topic.deliveredSeq(of: member)
         removeMember(member, of: topic)
-        let last = subscriber.subscriptions.count - 1
-        if place != last {
-            let moved = subscriber.subscriptions[last]
-            subscriber.subscriptions[place] = moved
-            topics[Int(moved.topic)]?.setSubscription(Int32(place), of: Int(moved.member))
-        }
+        subscriber.subscriptions.swapAt(place, subscriber.subscriptions.count - 1)
         subscriber.subscriptions.removeLast()
         counters[.subscriptions] -= 1
         return delivered
@@ -234,8 +225,7 @@ extension GatewayShard {
 
     private func removeMember(_ index: Int, of topic: Topic) {
         topic.remove(at: index) { member, place in
-            subscribers[Int(member.place)]?
-                .subscriptions[Int(member.subscription)].member = place
+            subscribers[Int(member.place)]?.hasMoved(in: topic.index, to: place)
         }
     }
 

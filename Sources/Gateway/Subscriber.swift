@@ -8,7 +8,7 @@ import Domain
 /// The shard holds it in a slab; its place there is what members of topics name. So a delivery goes
 /// member ─► place ─► transport, and does not touch this object at all.
 ///
-/// Memory: with a session 88 bytes, and 8 a chat that is followed (and 8 in the chat's topic).
+/// Memory: with a session 88 bytes, and 8 a chat that is followed (and 4 in the chat's topic).
 class Subscriber {
     /// Its place in the shard's slab.
     let place: UInt32
@@ -26,9 +26,15 @@ class Subscriber {
 
     /// Itself, once it has said who it is.
     var session: Session? { nil }
+
+    /// The topic has moved it among its members.
+    func hasMoved(in topic: Int32, to member: Int32) {
+        guard let place = subscriptions.firstIndex(where: { $0.topic == topic }) else { return }
+        subscriptions[place].member = member
+    }
 }
 
-/// A subscriber's place among a topic's members, and the way back.
+/// A subscriber's place among a topic's members.
 struct Subscription {
     var topic: Int32
     var member: Int32

@@ -12,15 +12,13 @@ import Wire
 /// frames into one run of bytes an encoding, and walks the members, over several ticks where they
 /// are many.
 final class Topic {
-    /// Eight bytes: 24 bits name the subscriber, and a delivery to most members reads no more.
+    /// Four bytes: 24 bits name the subscriber, and a delivery to most members reads no more. Which
+    /// of the subscriber's subscriptions it is, is looked for there: only who is moved needs it.
     struct Member {
         private var bits: UInt32
-        /// Index in the subscriber's `subscriptions`.
-        var subscription: Int32
 
-        init(place: UInt32, encoding: Encoding, subscription: Int32) {
+        init(place: UInt32, encoding: Encoding) {
             bits = place | UInt32(encoding.rawValue) << 24
-            self.subscription = subscription
         }
 
         /// The subscriber's, in the shard's slab.
@@ -208,11 +206,10 @@ final class Topic {
     ///
     /// - Parameter deliveredSeq: entries up to here have been given to it, or are none of its
     ///   business.
-    func add(_ subscriber: Subscriber, subscription: Int32, deliveredSeq: Seq) -> Int32 {
+    func add(_ subscriber: Subscriber, deliveredSeq: Seq) -> Int32 {
         // Nothing is on its way: what arrived while nobody was here has been served, too.
         if pass == nil, pending.isEmpty { servedSeq = max(servedSeq, applied) }
-        var member = Member(
-            place: subscriber.place, encoding: subscriber.encoding, subscription: subscription)
+        var member = Member(place: subscriber.place, encoding: subscriber.encoding)
         if deliveredSeq != servedSeq {
             member.hasOwnSeq = true
             ownSeqs[member.place] = deliveredSeq
@@ -251,10 +248,6 @@ final class Topic {
             ownSeqs[place] = max(before, pass.lastSeq)
         }
         return before
-    }
-
-    func setSubscription(_ subscription: Int32, of index: Int) {
-        members[index].subscription = subscription
     }
 
     /// Removes the member at `index` by moving others into its place; `moved` is told who went
