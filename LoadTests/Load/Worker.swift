@@ -163,7 +163,7 @@ import Wire
                 "\(total) connections are more than \(Self.mostConnections), the most of one "
                     + "worker; use --workers")
         }
-        let limit = System.raiseFileLimit()
+        let limit = System.prepareFiles(total + 64)
         guard limit >= total + 16 else {
             throw WorkerError(
                 "\(total) connections need \(total + 16) open files, and the hard limit is \(limit);"

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -249,6 +250,12 @@ void martlet_tune_allocator(void) {
 #endif
 }
 
+void martlet_release_free_memory(void) {
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
+}
+
 int64_t martlet_raise_file_limit(void) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return -errno;
@@ -256,6 +263,15 @@ int64_t martlet_raise_file_limit(void) {
     setrlimit(RLIMIT_NOFILE, &limit);
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return -errno;
     return (int64_t)limit.rlim_cur;
+}
+
+void martlet_reserve_files(int64_t count) {
+    if (count < 1 || count > INT32_MAX) return;
+    int file = eventfd(0, EFD_CLOEXEC);
+    if (file < 0) return;
+    int last = fcntl(file, F_DUPFD_CLOEXEC, (int)count - 1);
+    if (last >= 0) close(last);
+    close(file);
 }
 
 int martlet_signalfd(void) {

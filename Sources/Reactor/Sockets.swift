@@ -143,8 +143,18 @@ package enum System {
     /// process.
     package static func tuneAllocator() { martlet_tune_allocator() }
 
-    /// Raises the soft limit of open files to the hard one. Returns it.
-    package static func raiseFileLimit() -> Int { Int(martlet_raise_file_limit()) }
+    /// Gives back the pages that are free inside the heap: after a burst, not all the time.
+    package static func releaseFreeMemory() { martlet_release_free_memory() }
+
+    /// Raises the soft limit of open files to the hard one, and has the kernel make room for
+    /// `wanted` of them at once, so that nobody waits for that later. For the start of the process:
+    /// with one thread it costs nothing. Returns the limit.
+    @discardableResult
+    package static func prepareFiles(_ wanted: Int) -> Int {
+        let limit = Int(martlet_raise_file_limit())
+        martlet_reserve_files(Int64(min(wanted, limit)))
+        return limit
+    }
 
     /// Binds the calling thread to a core (nil: leaves it where it is), and takes the slack from its
     /// timers, which is 50 µs otherwise.

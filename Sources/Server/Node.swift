@@ -37,7 +37,8 @@ package final class Node {
                 "no jwt-secret is set; make one with `openssl rand -hex 32` and pass it as "
                     + "--jwt-secret or MARTLET_JWT_SECRET, or try --dev")
         }
-        _ = System.raiseFileLimit()
+        // Beside the connections: listeners, pollers, the store, the bus.
+        System.prepareFiles(configuration.limits.connections + 256)
         System.tuneAllocator()
 
         var listeners = try Self.listen(configuration)

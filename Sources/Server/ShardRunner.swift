@@ -26,6 +26,7 @@ import Reactor
     private let buffer: UnsafeMutableRawBufferPointer
     private var listenerRests: Instant?
     private var drainDeadline: Instant?
+    private var storm = StormWatch()
 
     /// 16 bytes a slot.
     private struct SocketState {
@@ -72,14 +73,21 @@ import Reactor
             handOn(gateway.takeOutput())
             unsafe gateway.flush { key, chunks in unsafe self.write(key, chunks) }
             handOn(gateway.takeOutput())
+            if storm.isOver(
+                connections: gateway.counters[.connectionsAccepted]
+                    + gateway.counters[.connectionsClosed],
+                subscriptions: gateway.counters[.subscriptions], now: now.instant)
+            {
+                System.releaseFreeMemory()
+            }
             if let rests = listenerRests, rests <= now.instant { wakeListener() }
             if let deadline = drainDeadline, gateway.isEmpty || deadline <= now.instant { return }
         }
     }
 
     private func timeout() -> Int32? {
-        let due = [gateway.nextDeadline(), listenerRests, drainDeadline].compactMap { $0 }
-        guard let deadline = due.min() else { return nil }
+        let due = [gateway.nextDeadline(), listenerRests, drainDeadline, storm.nextCheck]
+        guard let deadline = due.compactMap({ $0 }).min() else { return nil }
         let wait = deadline.nanoseconds(since: clock.now().instant)
         // Rounded up: a wake-up before the deadline would find nothing due.
         return Int32(clamping: (wait + 999_999) / 1_000_000)

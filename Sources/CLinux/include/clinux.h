@@ -40,8 +40,8 @@ int martlet_eventfd_clear(int fd);
 int martlet_listen(const char *address, uint16_t port, int shared, int backlog);
 /* The port that a socket is bound to. */
 int martlet_local_port(int fd);
-/* Accepts one connection, non-blocking, close-on-exec, TCP_NODELAY. address gets the peer's
- * IPv6 (v4-mapped) address, 16 bytes. */
+/* Accepts one connection, non-blocking, close-on-exec, TCP_NODELAY (which Linux has it inherit from
+ * the listener). address gets the peer's IPv6 (v4-mapped) address, 16 bytes. */
 int martlet_accept(int fd, uint8_t address[16]);
 /* A peer's address: struct sockaddr_in or sockaddr_in6. */
 struct martlet_address {
@@ -72,8 +72,15 @@ int martlet_reset(int fd);
  * itself glibc stops doing so for blocks as large as any that was ever freed, and what small ones
  * then come to lie between them keeps the memory of a burst for good. */
 void martlet_tune_allocator(void);
+/* Gives whole pages that are free inside the heap back to the system. It holds each arena's lock
+ * while it walks that arena's free blocks. */
+void martlet_release_free_memory(void);
 /* Raises the soft limit of open files to the hard one. Returns it. */
 int64_t martlet_raise_file_limit(void);
+/* Has the kernel make its table of open files as large as that now. Otherwise it doubles it when it
+ * is full, and a process of several threads waits for each doubling until all processors have let
+ * go of the old one (synchronize_rcu): some 15 ms in accept4. */
+void martlet_reserve_files(int64_t count);
 /* Blocks SIGTERM, SIGINT in this thread and those it makes; returns a signalfd for them.
  * SIGPIPE is ignored. */
 int martlet_signalfd(void);

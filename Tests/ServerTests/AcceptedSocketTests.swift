@@ -1,0 +1,45 @@
+import Glibc
+import Reactor
+import Testing
+
+@Suite("Accepted sockets")
+struct AcceptedSocketTests {
+    /// A connection to that port of this machine; the caller closes it.
+    private func connect(to port: UInt16) -> Int32 {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = port.bigEndian
+        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        let length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let result = unsafe withUnsafeBytes(of: &address) {
+            unsafe Glibc.connect(
+                descriptor, $0.baseAddress!.assumingMemoryBound(to: sockaddr.self), length)
+        }
+        #expect(result == 0)
+        return descriptor
+    }
+
+    @Test(
+        "They send what is small at once, and their peer's address is its own",
+        arguments: ["127.0.0.1", "::"])
+    func accepted(host: String) throws {
+        let listener = try Listener(address: host, port: 0)
+        let client = connect(to: listener.port)
+        defer { Glibc.close(client) }
+        guard case .connection(let descriptor, let address) = try listener.accept() else {
+            Issue.record("nobody waits")
+            return
+        }
+        defer { Glibc.close(descriptor) }
+        #expect(address == 0xFFFF_7F00_0001, "IPv4 in IPv6")
+        var isOn: Int32 = 0
+        var length = socklen_t(MemoryLayout<Int32>.size)
+        unsafe getsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &isOn, &length)
+        #expect(isOn != 0)
+        guard case .none = try listener.accept() else {
+            Issue.record("there was one only")
+            return
+        }
+    }
+}
