@@ -23,6 +23,8 @@ extension GatewayShard {
         var isUnderWay: Bool { rest != nil }
         /// A gap was told meanwhile.
         var isOutdated = false
+        /// A read of this comparison failed: all is compared again.
+        var hasFailed = false
         /// When the store was read, by its own time, in the first read of this comparison.
         var at: StoreTime?
         /// The same of the last comparison that succeeded.
@@ -65,6 +67,7 @@ extension GatewayShard {
         }
         guard !configuration.planted.contains(.lostLastMessage) else { return }
         comparison.isOutdated = false
+        comparison.hasFailed = false
         comparison.at = nil
         let live = homes.live
         readNews(of: (live.chats[...], live.users[...]))
@@ -84,21 +87,25 @@ extension GatewayShard {
 
     func newsRead(_ chats: [ChatID], _ result: LaneAnswer.Result) {
         guard let rest = comparison.rest else { return }
-        guard case .outcome(.news(let news)) = result else {
-            comparison.rest = nil
-            scheduleComparison(inMs: Self.comparisonRetryMs)
-            return
+        if case .outcome(.news(let news)) = result {
+            // The earliest of them counts; answers come in the order of asking.
+            if comparison.at == nil { comparison.at = news.at }
+            take(news, of: chats)
+        } else {
+            // What comes behind it is read all the same: a read that always fails hides no other.
+            comparison.hasFailed = true
         }
-        // The earliest of them counts; answers come in the order of asking.
-        if comparison.at == nil { comparison.at = news.at }
-        take(news, of: chats)
-        guard rest.chats.isEmpty, rest.users.isEmpty else {
+        if !rest.chats.isEmpty || !rest.users.isEmpty, !(isDraining && openConnections == 0) {
             readNews(of: rest)
             return
         }
         comparison.rest = nil
-        comparison.since = comparison.at
-        if comparison.isOutdated { compareWithStore() }
+        if comparison.hasFailed {
+            scheduleComparison(inMs: Self.comparisonRetryMs)
+        } else {
+            comparison.since = comparison.at
+            if comparison.isOutdated { compareWithStore() }
+        }
     }
 
     private func take(_ news: News, of chats: [ChatID]) {

@@ -216,6 +216,34 @@ struct RepairTests {
         #expect(held.allSatisfy { $0 <= 1 }, "a send waits behind one of them at most")
     }
 
+    @Test("A read that fails keeps back none of those behind it, and all are asked again")
+    func failedPage() {
+        let node = TestNode(shards: 1, limits: ["joins": "off"], isShared: true)
+        for index in 0..<513 { node.group("c\(index)", ["alice", "bob"]) }
+        let alice = node.client("alice", dialect: .ws)
+        _ = alice.events()
+        node.tell(.gap)
+        // Whichever chats stand where: each has lost something.
+        for index in 0..<513 { node.append("c\(index)", by: "bob", "lost \(index)") }
+        var failures = 0
+        node.fate = { batch in
+            guard failures == 0,
+                batch.operations.contains(where: { if case .readNews = $0 { true } else { false } })
+            else { return .commits }
+            failures += 1
+            return .fails
+        }
+        let before = reads(node).count
+        node.tell(.gap)
+        #expect(reads(node).count == before + 2 && failures == 1)
+        node.advance(220)
+        let early = Set(alice.contents())
+        #expect(!early.isEmpty && early.count < 513, "the page behind the one that failed")
+        node.advance(1_000)
+        node.advance(220)
+        #expect(early.union(alice.contents()).count == 513)
+    }
+
     @Test("Marks that moved elsewhere are told after a gap, and not twice")
     func receipts() {
         let node = node()
