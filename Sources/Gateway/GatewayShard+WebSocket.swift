@@ -195,7 +195,8 @@ extension GatewayShard {
         _ bytes: inout MutableSpan<UInt8>
     ) {
         if payload.lowerBound >= FrameHeader.headerLength(forPayload: payload.count) {
-            // It came in a frame, whose header was longer than ours: one append for both.
+            // What lies before it has been read, and is mostly its own longer header: one append for
+            // ours and it.
             let frame = FrameHeader.write(opcode: opcode, before: payload, in: &bytes)
             append(to: connection) { Self.append(bytes.span, frame, to: &$0) }
         } else {

@@ -17,7 +17,7 @@ public enum FrameDecoderExercise {
     public static let smallLimits = MessageLimits(frameBytes: 200, messageBytes: 300, fragments: 4)
 
     /// Traps when an invariant does not hold: the items of the whole input differ from those of the
-    /// same input in pieces, an item goes over its limit, text is not UTF-8, or the buffer is not
+    /// same input in pieces, or asked for by `next` alone, an item goes over its limit, text is not UTF-8, or the buffer is not
     /// consumed.
     public static func run(_ input: Span<UInt8>) {
         guard input.count >= 2 else { return }
@@ -28,6 +28,8 @@ public enum FrameDecoderExercise {
 
         let whole = events(of: stream, role: role, limits: limits) { $0 }
         for event in whole { check(event, limits) }
+        let slow = events(of: stream, role: role, limits: limits, asksForWhole: false) { $0 }
+        precondition(slow == whole, "by next alone \(slow) differs from \(whole)")
         let single = events(of: stream, role: role, limits: limits) { _ in 1 }
         precondition(single == whole, "byte by byte \(single) differs from whole \(whole)")
         var seed = UInt64(input[1]) &+ 1
@@ -39,9 +41,10 @@ public enum FrameDecoderExercise {
     }
 
     /// The events of `stream` when it arrives in pieces: `pieceLength` is asked, with the bytes
-    /// left, for the length of each.
+    /// left, for the length of each. `asksForWhole`: as the gateway does, by `nextWhole` first.
     public static func events(
-        of stream: [UInt8], role: Role, limits: MessageLimits, pieceLength: (Int) -> Int
+        of stream: [UInt8], role: Role, limits: MessageLimits, asksForWhole: Bool = true,
+        pieceLength: (Int) -> Int
     ) -> [Event] {
         var decoder = MessageDecoder(role: role)
         var events: [Event] = []
@@ -50,7 +53,8 @@ public enum FrameDecoderExercise {
             let length = min(max(1, pieceLength(stream.count - position)), stream.count - position)
             var piece = Array(stream[position..<(position + length)])
             position += length
-            let isOver = feed(&piece, to: &decoder, limits: limits, into: &events)
+            let isOver = feed(
+                &piece, to: &decoder, limits: limits, asksForWhole: asksForWhole, into: &events)
             if isOver { break }
             precondition(decoder.heldByteCount <= position, "more is held than was received")
             precondition(
@@ -65,12 +69,28 @@ public enum FrameDecoderExercise {
     /// - Returns: true after a violation, which must then be repeated.
     private static func feed(
         _ piece: inout [UInt8], to decoder: inout MessageDecoder, limits: MessageLimits,
-        into events: inout [Event]
+        asksForWhole: Bool, into events: inout [Event]
     ) -> Bool {
         var bytes = piece.mutableSpan
         var offset = 0
         while true {
             let before = offset
+            if asksForWhole {
+                let untouched = Payload.inPlace(before..<bytes.count).copy(from: bytes.span)
+                if let message = decoder.nextWhole(in: &bytes, at: &offset, limits: limits) {
+                    precondition(
+                        offset > before && offset <= bytes.count, "the offset left the buffer")
+                    events.append(
+                        .message(
+                            kind: message.kind,
+                            Payload.inPlace(message.range).copy(from: bytes.span)))
+                    continue
+                }
+                precondition(offset == before, "nil, and yet something was consumed")
+                precondition(
+                    Payload.inPlace(before..<bytes.count).copy(from: bytes.span) == untouched,
+                    "nil, and yet the buffer is not as it was")
+            }
             let item = decoder.next(in: &bytes, at: &offset, limits: limits)
             precondition(offset >= before && offset <= bytes.count, "the offset left the buffer")
             switch item {

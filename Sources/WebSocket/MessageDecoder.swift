@@ -87,6 +87,7 @@ public struct MessageDecoder {
     public mutating func nextWhole(
         in bytes: inout MutableSpan<UInt8>, at offset: inout Int, limits: MessageLimits
     ) -> WholeMessage? {
+        precondition(offset >= 0)
         guard isBetweenMessages, role == .server,
             let (kind, range, key) = FrameHeader.parseCommon(
                 bytes.span, at: offset, limits: limits)
