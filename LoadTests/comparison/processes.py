@@ -22,6 +22,14 @@ def tree(pid):
     return found
 
 
+def command_line(pid):
+    """Its words, each with a zero byte behind it; empty where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def cpu_seconds(pids):
     """User and system time of all their threads, also of those that ended (proc(5), stat)."""
     fields = [after_name(Path(f"/proc/{pid}")) for pid in pids]

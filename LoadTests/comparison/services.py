@@ -23,7 +23,7 @@ class Postgres:
         found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
         if not found:
             fail("no Postgres: apt-get install postgresql")
-        self.bin, self.port, self.made = found[-1].parent, free_port(), 0
+        self.bin, self.port, self.made = found[-1].parent, 0, 0
         # Postgres does not run as root.
         self.user = "postgres" if os.geteuid() == 0 else None
         self.process = None
@@ -38,12 +38,16 @@ class Postgres:
         if self.user:
             shutil.chown(self.folder, self.user)
         self.run_quietly("initdb", "-D", f"{self.folder}/data", "-A", "trust", "-U", "martlet")
+        self.port = free_port()
         self.process = subprocess.Popen(
             pinned(core, [self.bin / "postgres", "-D", f"{self.folder}/data", "-k", self.folder,
                           "-h", "127.0.0.1", "-p", self.port, "-c", "max_connections=50",
                           "-c", "shared_buffers=512MB", "-c", "max_wal_size=4GB"]),
             user=self.user, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for _ in range(200):
+            if self.process.poll() is not None:
+                fail(f"Postgres ended with {self.process.returncode} as it started; its port "
+                     f"{self.port} may have been taken meanwhile: try again")
             if subprocess.run([self.bin / "pg_isready", "-h", "127.0.0.1", "-p", str(self.port)],
                               stdout=subprocess.DEVNULL).returncode == 0:
                 return
@@ -65,14 +69,22 @@ class Postgres:
         return f"postgres://martlet@127.0.0.1:{self.port}/bench{self.made}"
 
     def pids(self):
-        """The postmaster, what it always has beside it, and a backend for each connection."""
-        return processes.tree(self.process.pid)
+        """The postmaster, what it always has beside it, and a backend for each connection; not the
+        workers of autovacuum, which come and go."""
+        return [pid for pid in processes.tree(self.process.pid)
+                if b"autovacuum worker" not in processes.command_line(pid)]
 
     def stop(self):
-        if self.process:
-            self.process.send_signal(signal.SIGINT)
-            self.process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        try:
+            if self.process:
+                self.process.send_signal(signal.SIGINT)
+                try:
+                    self.process.wait(20)
+                except subprocess.TimeoutExpired:
+                    self.process.kill()
+                    self.process.wait()
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self):
         return self

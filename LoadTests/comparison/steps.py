@@ -57,6 +57,9 @@ def step(rate, raw, names):
     seconds, latency = raw["seconds"], raw["latencyUs"]
     if "ack" not in latency or "delivery" not in latency:
         fail(f"nothing was answered at {rate:g} messages/s: {complaint(1, raw, '')}")
+    if "serverEach" not in raw["cpu"]:
+        fail(f"a process whose CPU was counted ended at {rate:g} messages/s, perhaps a backend of "
+             f"Postgres: measure that rate again")
     cpu = dict.fromkeys(names, 0.0)
     for name, used in zip(names, raw["cpu"]["serverEach"], strict=True):
         cpu[name] += used / seconds

@@ -139,6 +139,12 @@ class StepsTests(unittest.TestCase):
         for what in ("repeated", "reordered", "foreign"):
             self.assertTrue(course(**{what: 1}).is_wrong)
 
+    def test_a_step_in_which_a_counted_process_ended_is_none(self):
+        raw = course().raw
+        del raw["cpu"]["serverEach"]
+        with self.assertRaisesRegex(SystemExit, "measure that rate again"):
+            step(100, raw, ["A", "B", "Postgres", "Postgres"])
+
     def test_nothing_answered_is_no_step(self):
         with self.assertRaisesRegex(SystemExit, "3 × refused"):
             step(1, {"seconds": 1, "latencyUs": {}, "oracle": {}, "errors": {"refused": 3}}, [])
