@@ -18,7 +18,8 @@ extension GatewayShard {
 
     struct Comparison {
         /// What is still to be read, behind the read that is under way; nil while there is none.
-        /// One read at a time: together they would hold up what people send by as long as all of them take.
+        /// One read at a time: together they would hold up what people send by as long as all of
+        /// them take.
         var rest: (chats: ArraySlice<ChatID>, users: ArraySlice<UserID>)?
         var isUnderWay: Bool { rest != nil }
         /// A gap was told meanwhile.

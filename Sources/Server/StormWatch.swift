@@ -6,8 +6,8 @@ import Basics
 ///
 /// Giving back walks the heap, so it is done once a storm and not by the clock: a storm is a thousand
 /// connections or subscriptions that came or went, and it is over with a second in which less than a
-/// hundredth moved of what moved in its worst second. A server whose connections come and go all the time is never calm,
-/// and uses again what is free.
+/// hundredth moved of what moved in its worst second. A server whose connections come and go all the
+/// time is never calm, and uses again what is free.
 struct StormWatch {
     static let storm = 1_000
     static let periodMs = 1_000

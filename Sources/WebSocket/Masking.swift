@@ -44,7 +44,6 @@ public enum Masking {
         var raw = unsafe bytes.mutableBytes
         var index = range.lowerBound
         let end = range.upperBound
-        var seen: UInt64 = 0
         // Sixteen bytes at a time, in a vector; then what is left.
         let wider = SIMD2(repeating: wide)
         var seenWider = SIMD2<UInt64>.zero
@@ -57,7 +56,7 @@ public enum Masking {
                 of: words, toUncheckedByteOffset: index, as: SIMD2<UInt64>.self)
             index &+= 16
         }
-        seen = seenWider[0] | seenWider[1]
+        var seen = seenWider[0] | seenWider[1]
         if end &- index >= 8 {
             let word =
                 unsafe raw.unsafeLoadUnaligned(fromUncheckedByteOffset: index, as: UInt64.self)

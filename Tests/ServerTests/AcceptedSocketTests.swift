@@ -1,3 +1,4 @@
+import Foundation
 import Glibc
 import Reactor
 import Testing
@@ -18,6 +19,15 @@ struct AcceptedSocketTests {
         }
         #expect(result == 0)
         return descriptor
+    }
+
+    @Test("Room for their descriptors is there before anybody comes")
+    func room() throws {
+        let limit = System.prepareFiles(4_000)
+        let status = try String(contentsOfFile: "/proc/self/status", encoding: .utf8)
+        let line = try #require(status.split(separator: "\n").first { $0.hasPrefix("FDSize:") })
+        let size = try #require(Int(line.dropFirst(7).trimmingCharacters(in: .whitespaces)))
+        #expect(size >= min(4_000, limit))
     }
 
     @Test(
