@@ -60,15 +60,15 @@ static int taken(const struct epoll_event *raw, int count, struct martlet_epoll_
 
 int martlet_epoll_wait(int epoll, struct martlet_epoll_event *events, int capacity,
                        int timeout_ms) {
-    struct epoll_event raw[512];
-    if (capacity > 512) capacity = 512;
+    struct epoll_event raw[MARTLET_EPOLL_BATCH];
+    if (capacity > MARTLET_EPOLL_BATCH) capacity = MARTLET_EPOLL_BATCH;
     return taken(raw, epoll_wait(epoll, raw, capacity, timeout_ms), events);
 }
 
 int martlet_epoll_wait_ns(int epoll, struct martlet_epoll_event *events, int capacity,
                           int64_t timeout_ns) {
-    struct epoll_event raw[512];
-    if (capacity > 512) capacity = 512;
+    struct epoll_event raw[MARTLET_EPOLL_BATCH];
+    if (capacity > MARTLET_EPOLL_BATCH) capacity = MARTLET_EPOLL_BATCH;
     struct timespec timeout = {.tv_sec = timeout_ns / 1000000000,
                                .tv_nsec = timeout_ns % 1000000000};
     static _Thread_local int is_missing; /* before Linux 5.11, and under valgrind */

@@ -34,7 +34,7 @@ package struct PollEvent: Sendable {
 /// An epoll set, level-triggered: what is not read today is said again tomorrow, so a reader may
 /// stop at its budget.
 package struct Poller: ~Copyable {
-    package static let maximumEvents = 512
+    package static let maximumEvents = Int(MARTLET_EPOLL_BATCH)
 
     private let descriptor: Int32
     private var raw: [martlet_epoll_event]

@@ -7,6 +7,10 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+/* Events of one wait at most. What a thousand connections say at once is one tick: the more of it is
+ * read together, the more frames of a room leave in one send. */
+#define MARTLET_EPOLL_BATCH 1024
+
 /* As struct epoll_event, which is packed on x86-64 and therefore imported badly. */
 struct martlet_epoll_event {
     uint32_t events;
