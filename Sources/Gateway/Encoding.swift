@@ -26,3 +26,6 @@ enum Encoding: UInt8, CaseIterable {
         }
     }
 }
+
+/// One of something for each encoding, by its raw value, without memory of its own.
+typealias PerEncoding<Value> = InlineArray<2, Value>

@@ -68,10 +68,7 @@ extension GatewayShard {
     private func deliverForeign(_ content: Delivery.Content, on channel: Channel) {
         var effects: [HomeDirectory.Effect] = []
         homes.relay(
-            Delivery(
-                channel: channel, content: content, seq: 0, audience: .all,
-                origin: Origin(instance: 0, connection: 0), membership: nil, isEphemeral: false),
-            effects: &effects)
+            Delivery(channel: channel, content: content, audience: .all), effects: &effects)
         carryOut(effects)
     }
 }

@@ -19,9 +19,13 @@ extension GatewayShard {
     }
 
     func acceptAtHome(_ publication: Publication) {
+        // Its memory is kept from one to the next.
         var effects: [HomeDirectory.Effect] = []
+        swap(&effects, &homeEffects)
         homes.accept(publication, effects: &effects)
         carryOut(effects)
+        effects.removeAll(keepingCapacity: true)
+        swap(&effects, &homeEffects)
     }
 
     func carryOut(_ effects: [HomeDirectory.Effect]) {
@@ -246,8 +250,8 @@ extension GatewayShard {
             // Read from the store: whoever caused it here has its ack.
             let connection = recentEntries.connection(of: delivery.seq, in: chat)
             if connection != 0 {
-                delivery.origin = Origin(
-                    instance: configuration.instance, connection: connection)
+                delivery = delivery.caused(
+                    by: Origin(instance: configuration.instance, connection: connection))
             }
         }
         let before = topic.pendingBytes

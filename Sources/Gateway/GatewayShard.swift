@@ -61,6 +61,7 @@ package final class GatewayShard {
     var fanOutStart = 0
     var pendingFanOutBytes = 0
     var homes: HomeDirectory
+    var homeEffects: [HomeDirectory.Effect] = []
     var watchTickets: UInt64 = 0
     var comparison = Comparison()
     var notices = Notices()

@@ -38,7 +38,8 @@ package struct HomeDirectory {
     package static let maximumHeld = 1_024
     package static let repairPage = 256
 
-    private struct Home {
+    /// An object, found once for whatever happens to a channel; it does not leave the directory.
+    private final class Home {
         var watchers: [Int] = []
         var waiting: [(shard: Int, ticket: UInt64)] = []
         /// The last entry that was passed on; nil until the head has been read.
@@ -94,14 +95,14 @@ package struct HomeDirectory {
     package mutating func watch(
         _ channel: Channel, shard: Int, ticket: UInt64, effects: inout [Effect]
     ) {
-        var home = homes.removeValue(forKey: channel) ?? newHome(channel, &effects)
-        defer { homes[channel] = home }
+        let home = homes[channel] ?? newHome(channel, &effects)
         home.waiting.append((shard, ticket))
-        answerWatchers(channel, &home, &effects)
+        answerWatchers(channel, home, &effects)
     }
 
     private mutating func newHome(_ channel: Channel, _ effects: inout [Effect]) -> Home {
-        var home = Home()
+        let home = Home()
+        homes[channel] = home
         if case .chat = channel {} else { home.applied = 0 }
         if followsFirst {
             followTickets += 1
@@ -113,7 +114,7 @@ package struct HomeDirectory {
 
     /// Tells those who wait that they follow now, or does what is missing for that.
     private func answerWatchers(
-        _ channel: Channel, _ home: inout Home, _ effects: inout [Effect]
+        _ channel: Channel, _ home: Home, _ effects: inout [Effect]
     ) {
         guard home.followTicket == nil, !home.waiting.isEmpty else { return }
         guard let applied = home.applied else {
@@ -136,24 +137,21 @@ package struct HomeDirectory {
         _ channel: Channel, ticket: UInt64, effects: inout [Effect]
     ) {
         // Of an earlier life of the channel here: the answer to the present follow will come.
-        guard var home = homes.removeValue(forKey: channel) else { return }
-        defer { homes[channel] = home }
+        guard let home = homes[channel] else { return }
         guard home.followTicket == ticket else { return }
         home.followTicket = nil
-        answerWatchers(channel, &home, &effects)
+        answerWatchers(channel, home, &effects)
     }
 
     package mutating func unwatch(
         _ channel: Channel, shard: Int, effects: inout [Effect]
     ) {
-        guard var home = homes.removeValue(forKey: channel) else { return }
+        guard let home = homes[channel] else { return }
         home.watchers.removeAll { $0 == shard }
         home.waiting.removeAll { $0.shard == shard }
-        if !home.watchers.isEmpty || !home.waiting.isEmpty {
-            homes[channel] = home
-        } else if followsFirst {
-            effects.append(.change(.unfollow(channel)))
-        }
+        guard home.watchers.isEmpty, home.waiting.isEmpty else { return }
+        homes[channel] = nil
+        if followsFirst { effects.append(.change(.unfollow(channel))) }
     }
 
     /// The chats whose order is kept here, and the users whose channels are: to be compared with
@@ -176,49 +174,57 @@ package struct HomeDirectory {
     /// Somebody says that a log goes at least to `head`: where that does not come by itself within
     /// 200 ms, the store is asked.
     package mutating func suspect(_ chat: ChatID, head: Seq, effects: inout [Effect]) {
-        guard repairs, var home = homes.removeValue(forKey: .chat(chat)) else { return }
-        defer { homes[.chat(chat)] = home }
+        guard repairs, let home = homes[.chat(chat)] else { return }
         home.suspected = max(home.suspected, head)
-        settle(chat, &home, &effects)
+        settle(chat, home, &effects)
     }
 
     package mutating func accept(_ publication: Publication, effects: inout [Effect]) {
         // Without followers here there is nothing to do: who comes later reads the store.
-        guard var home = homes.removeValue(forKey: publication.channel) else { return }
-        defer { homes[publication.channel] = home }
-        if case .reference(let seq) = publication.content,
-            case .chat(let chat) = publication.channel
-        {
+        guard let home = homes[publication.channel] else { return }
+        let delivery: Delivery
+        switch publication.content {
+        case .entry(let entry):
+            accept(publication, entry, home, &effects)
+            return
+        case .reference(let seq):
+            // Not the entry itself: there is nothing to show.
+            guard case .chat(let chat) = publication.channel else { return }
             home.suspected = max(home.suspected, seq)
-            settle(chat, &home, &effects)
+            settle(chat, home, &effects)
             return
+        case .receipt(let receipt):
+            guard let news = Self.news(in: receipt, home) else { return }
+            delivery = Self.delivery(
+                of: .event(EventEncoder.receipt(news)),
+                to: news.isReadPrivate ? .user(news.user) : .allButOrigin, publication)
+        case .typing(let typing):
+            delivery = Self.delivery(
+                of: .event(EventEncoder.typing(typing)), to: .allButOrigin, publication)
+        case .text(let bytes):
+            delivery = Self.delivery(of: .text(bytes), to: .all, publication)
+        case .joined(let chat, let since):
+            if let known = home.arrivals[chat], since <= known { return }
+            home.arrivals[chat] = since
+            delivery = Self.delivery(of: .joined(chat, since: since), to: .all, publication)
         }
-        guard case .entry(let entry) = publication.content else {
-            var publication = publication
-            if case .receipt(let receipt) = publication.content {
-                guard let news = Self.news(in: receipt, &home) else { return }
-                publication.content = .receipt(news)
-            }
-            if case .joined(let chat, let since) = publication.content {
-                if let known = home.arrivals[chat], since <= known { return }
-                home.arrivals[chat] = since
-            }
-            if let delivery = Self.delivery(of: publication) {
-                for shard in home.watchers { effects.append(.deliver(to: shard, delivery)) }
-            }
-            return
-        }
+        for shard in home.watchers { effects.append(.deliver(to: shard, delivery)) }
+    }
+
+    private mutating func accept(
+        _ publication: Publication, _ entry: LogEntry, _ home: Home, _ effects: inout [Effect]
+    ) {
         guard holdsBack else {
-            pass(publication, entry, in: &home, &effects)
+            pass(publication, entry, in: home, &effects)
             return
         }
         guard let applied = home.applied else {
-            hold(publication, entry.seq, in: &home)
+            hold(publication, entry.seq, in: home)
             return
         }
         if entry.seq <= applied { return }
         guard entry.seq == applied + 1 else {
-            hold(publication, entry.seq, in: &home)
+            hold(publication, entry.seq, in: home)
             heldBackCount += 1
             if !home.hasTimer {
                 home.hasTimer = true
@@ -226,8 +232,8 @@ package struct HomeDirectory {
             }
             return
         }
-        pass(publication, entry, in: &home, &effects)
-        passHeld(in: &home, &effects)
+        pass(publication, entry, in: home, &effects)
+        passHeld(in: home, &effects)
     }
 
     /// What is in no log, and encoded already: to all who follow.
@@ -240,16 +246,15 @@ package struct HomeDirectory {
     /// The answer to `readHead`.
     package mutating func headRead(_ chat: ChatID, head: Seq, effects: inout [Effect]) {
         let channel = Channel.chat(chat)
-        guard var home = homes.removeValue(forKey: channel) else { return }
-        defer { homes[channel] = home }
+        guard let home = homes[channel] else { return }
         // Asked in an earlier life of the channel here, before the present follow held.
         guard home.followTicket == nil else { return }
         home.isReading = false
         // A second answer may be the later one: what lies between is fetched.
         home.suspected = max(home.suspected, head)
         home.applied = home.applied ?? head
-        answerWatchers(channel, &home, &effects)
-        settle(chat, &home, &effects)
+        answerWatchers(channel, home, &effects)
+        settle(chat, home, &effects)
     }
 
     /// The answer to `readRange`, perhaps empty.
@@ -257,8 +262,7 @@ package struct HomeDirectory {
         _ chat: ChatID, _ entries: [LogEntry], effects: inout [Effect]
     ) {
         let channel = Channel.chat(chat)
-        guard var home = homes.removeValue(forKey: channel) else { return }
-        defer { homes[channel] = home }
+        guard let home = homes[channel] else { return }
         home.isReading = false
         for entry in entries where entry.seq == (home.applied ?? 0) + 1 {
             repairedCount += 1
@@ -269,9 +273,9 @@ package struct HomeDirectory {
                 ?? Publication(
                     channel: channel, content: .entry(entry),
                     origin: Origin(instance: 0, connection: 0))
-            pass(publication, entry, in: &home, &effects)
+            pass(publication, entry, in: home, &effects)
         }
-        passHeld(in: &home, &effects)
+        passHeld(in: home, &effects)
         // A page may end before the log does, and more may have been dropped than is held.
         if !entries.isEmpty {
             home.isReading = true
@@ -280,17 +284,16 @@ package struct HomeDirectory {
         }
         // The store has the last word.
         home.suspected = 0
-        settle(chat, &home, &effects)
+        settle(chat, home, &effects)
     }
 
     /// 200 ms have gone since an entry was held back: where it still waits, ask the store.
     package mutating func holdBackExpired(_ chat: ChatID, effects: inout [Effect]) {
-        guard var home = homes.removeValue(forKey: .chat(chat)) else { return }
-        defer { homes[.chat(chat)] = home }
+        guard let home = homes[.chat(chat)] else { return }
         home.hasTimer = false
         guard home.isBehind, !home.isReading, let applied = home.applied else { return }
         guard repairs else {
-            skipHole(&home, &effects)
+            skipHole(home, &effects)
             return
         }
         home.isReading = true
@@ -308,8 +311,7 @@ package struct HomeDirectory {
 
     /// A read failed: the store is away. Asked again when the timer fires.
     package mutating func readFailed(_ chat: ChatID, effects: inout [Effect]) {
-        guard var home = homes.removeValue(forKey: .chat(chat)) else { return }
-        defer { homes[.chat(chat)] = home }
+        guard let home = homes[.chat(chat)] else { return }
         home.isReading = false
         if !home.hasTimer {
             home.hasTimer = true
@@ -319,16 +321,15 @@ package struct HomeDirectory {
 
     /// As `holdBackExpired`, for a channel whose head is not known yet.
     package mutating func retryHead(_ chat: ChatID, effects: inout [Effect]) {
-        guard var home = homes.removeValue(forKey: .chat(chat)) else { return }
-        defer { homes[.chat(chat)] = home }
+        guard let home = homes[.chat(chat)] else { return }
         guard home.applied == nil else { return }
-        answerWatchers(.chat(chat), &home, &effects)
+        answerWatchers(.chat(chat), home, &effects)
     }
 
     // MARK: The order
 
     /// What of a receipt is higher than what was passed on before; nil where nothing is.
-    private static func news(in receipt: Receipt, _ home: inout Home) -> Receipt? {
+    private static func news(in receipt: Receipt, _ home: Home) -> Receipt? {
         // A private mark is shown to the user's own devices only, and kept apart.
         guard !receipt.isReadPrivate else { return receipt }
         var marks = home.receipts[receipt.user] ?? Marks()
@@ -344,7 +345,7 @@ package struct HomeDirectory {
         return news
     }
 
-    private func hold(_ publication: Publication, _ seq: Seq, in home: inout Home) {
+    private func hold(_ publication: Publication, _ seq: Seq, in home: Home) {
         // What is dropped here is read from the store behind what is held: a repair goes on until
         // the store has no more.
         guard home.held.count < Self.maximumHeld else {
@@ -355,26 +356,26 @@ package struct HomeDirectory {
     }
 
     private func pass(
-        _ publication: Publication, _ entry: LogEntry, in home: inout Home,
+        _ publication: Publication, _ entry: LogEntry, in home: Home,
         _ effects: inout [Effect]
     ) {
-        home.held[entry.seq] = nil
+        if !home.held.isEmpty { home.held[entry.seq] = nil }
         home.applied = entry.seq
-        guard let delivery = Self.delivery(of: publication) else { return }
+        let delivery = Self.delivery(of: entry, from: publication.origin)
         for shard in home.watchers { effects.append(.deliver(to: shard, delivery)) }
     }
 
-    private func passHeld(in home: inout Home, _ effects: inout [Effect]) {
+    private func passHeld(in home: Home, _ effects: inout [Effect]) {
         while let applied = home.applied, let next = home.held[applied + 1],
             case .entry(let entry) = next.content
         {
-            pass(next, entry, in: &home, &effects)
+            pass(next, entry, in: home, &effects)
         }
     }
 
     /// Drops what is old, passes what now follows, and watches over what still waits.
-    private func settle(_ chat: ChatID, _ home: inout Home, _ effects: inout [Effect]) {
-        passHeld(in: &home, &effects)
+    private func settle(_ chat: ChatID, _ home: Home, _ effects: inout [Effect]) {
+        passHeld(in: home, &effects)
         if let applied = home.applied, !home.held.isEmpty {
             home.held = home.held.filter { $0.key > applied }
         }
@@ -385,45 +386,35 @@ package struct HomeDirectory {
     }
 
     /// Planted: what is missing is missed.
-    private func skipHole(_ home: inout Home, _ effects: inout [Effect]) {
+    private func skipHole(_ home: Home, _ effects: inout [Effect]) {
         guard let next = home.held.keys.min() else { return }
         home.applied = next - 1
-        passHeld(in: &home, &effects)
+        passHeld(in: home, &effects)
     }
 
     // MARK: Encoding
 
-    /// What followers receive: encoded here, once for all shards.
-    private static func delivery(of publication: Publication) -> Delivery? {
-        var delivery = Delivery(
-            channel: publication.channel, content: .text([]), seq: 0, audience: .allButOrigin,
-            origin: publication.origin, membership: nil, isEphemeral: publication.isEphemeral)
-        switch publication.content {
-        case .entry(let entry):
-            delivery.seq = entry.seq
-            delivery.content = .event(EventEncoder.entry(entry))
-            switch entry.body {
-            case .message:
-                delivery.audience = .allButCanonicalOrigin
-            case .membership(let change):
-                delivery.audience = .all
-                delivery.membership = change
-            }
-        case .reference:
-            // Not the entry itself: there is nothing to show.
-            return nil
-        case .receipt(let receipt):
-            delivery.content = .event(EventEncoder.receipt(receipt))
-            if receipt.isReadPrivate { delivery.audience = .user(receipt.user) }
-        case .typing(let typing):
-            delivery.content = .event(EventEncoder.typing(typing))
-        case .text(let bytes):
-            delivery.audience = .all
-            delivery.content = .text(bytes)
-        case .joined(let chat, let since):
-            delivery.audience = .all
-            delivery.content = .joined(chat, since: since)
+    /// What followers receive of an entry: encoded here, once for all shards.
+    private static func delivery(of entry: LogEntry, from origin: Origin) -> Delivery {
+        let content = Delivery.Content.event(EventEncoder.entry(entry))
+        switch entry.body {
+        case .message:
+            return Delivery(
+                channel: .chat(entry.chat), content: content, seq: entry.seq,
+                audience: .allButCanonicalOrigin, origin: origin)
+        case .membership(let change):
+            return Delivery(
+                channel: .chat(entry.chat), content: content, seq: entry.seq, audience: .all,
+                origin: origin, membership: change)
         }
-        return delivery
+    }
+
+    /// The same of what is in no log.
+    private static func delivery(
+        of content: Delivery.Content, to audience: Delivery.Audience, _ publication: Publication
+    ) -> Delivery {
+        Delivery(
+            channel: publication.channel, content: content, audience: audience,
+            origin: publication.origin, isEphemeral: publication.isEphemeral)
     }
 }

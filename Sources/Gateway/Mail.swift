@@ -84,8 +84,8 @@ package struct LaneAnswer: Sendable {
 }
 
 /// One event on its way from a channel's home to the shards whose connections follow it. Encoded
-/// already, once for all of them.
-package struct Delivery: Sendable {
+/// already, once for all of them, and the same object for all: it is never changed.
+package final class Delivery: Sendable {
     package enum Content: Sendable {
         case event(EncodedEvent)
         /// A bench room's text, sent on as it is.
@@ -108,15 +108,36 @@ package struct Delivery: Sendable {
         case user(UserID)
     }
 
-    package var channel: Channel
-    package var content: Content
+    package let channel: Channel
+    package let content: Content
     /// The log position; 0 for what is outside the log.
-    package var seq: Seq
-    package var audience: Audience
-    package var origin: Origin
+    package let seq: Seq
+    package let audience: Audience
+    package let origin: Origin
     /// Set where the entry ends or begins a membership: applied before anything that follows.
-    package var membership: MembershipChange?
-    package var isEphemeral: Bool
+    package let membership: MembershipChange?
+    package let isEphemeral: Bool
+
+    init(
+        channel: Channel, content: Content, seq: Seq = 0, audience: Audience,
+        origin: Origin = Origin(instance: 0, connection: 0), membership: MembershipChange? = nil,
+        isEphemeral: Bool = false
+    ) {
+        self.channel = channel
+        self.content = content
+        self.seq = seq
+        self.audience = audience
+        self.origin = origin
+        self.membership = membership
+        self.isEphemeral = isEphemeral
+    }
+
+    /// The same, known to have been caused by somebody.
+    func caused(by origin: Origin) -> Delivery {
+        Delivery(
+            channel: channel, content: content, seq: seq, audience: audience, origin: origin,
+            membership: membership, isEphemeral: isEphemeral)
+    }
 
     var approximateBytes: Int {
         switch content {

@@ -38,9 +38,9 @@ final class Topic {
     final class Pass {
         let deliveries: [Delivery]
         /// By encoding: all its deliveries, made when the first member of the encoding is met.
-        private var joined = [SharedBytes?](repeating: nil, count: Encoding.allCases.count)
+        private var joined = PerEncoding<SharedBytes?>(repeating: nil)
         /// By encoding: `joined` as a run of the tick `runTick` of the pool.
-        private var runs = [Run?](repeating: nil, count: Encoding.allCases.count)
+        private var runs = PerEncoding<Run?>(repeating: nil)
         private var runTick = UInt64.max
         var position = 0
         /// 0 where the pass holds no entry of the log.
