@@ -50,12 +50,16 @@ let package = Package(
         module("Wire", ["Domain", "Basics"]),
         module("HTTP", []),
         module("WebSocket", []),
+        module("SocketIO", ["WebSocket", "Basics"]),
         module("Identity", ["Wire", "COpenSSL"]),
         module("StoreCore", ["Domain", "Basics"]),
         module("BusCore", ["Domain", "Basics"]),
         module(
             "Gateway",
-            ["HTTP", "WebSocket", "Wire", "Identity", "StoreCore", "BusCore", "Domain", "Basics"]),
+            [
+                "HTTP", "WebSocket", "SocketIO", "Wire", "Identity", "StoreCore", "BusCore",
+                "Domain", "Basics",
+            ]),
 
         // What joins it to the machine.
         module("Client", ["WebSocket", "Wire", "Basics"]),

@@ -1,17 +1,17 @@
 import Basics
 import Domain
 
-/// Who caused a publication: one connection of one instance, so that it can be left out of the
+/// Who caused a publication: one subscriber of one instance, so that it can be left out of the
 /// fan-out.
 package struct Origin: Hashable, Sendable {
     /// Names the instance's process, anew at each start.
     package var instance: UInt64
-    /// The connection's key in that instance; 0 where no connection caused it.
-    package var connection: UInt64
+    /// The subscriber's key in that instance; 0 where none caused it.
+    package var subscriber: UInt64
 
-    package init(instance: UInt64, connection: UInt64) {
+    package init(instance: UInt64, subscriber: UInt64) {
         self.instance = instance
-        self.connection = connection
+        self.subscriber = subscriber
     }
 }
 

@@ -10,13 +10,13 @@ import Domain
 ///
 ///     version   1 byte, 1
 ///     kind      1 byte, see `Kind`
-///     origin    instance 8, connection 8
+///     origin    instance 8, subscriber 8
 ///     entry     seq 8, createdAt 8, id, author, device; then for a message
 ///               1, flags 1 (1 reply, 2 thread, 4 expiry), type, [reply], [thread], [expiry 8],
 ///               content (long); for a membership change 2, what 1, user
 ///     reference seq 8
 ///     receipt   flags 1 (1 delivered, 2 read, 4 private), user, at 8, [delivered 8], [read 8]
-///     typing    flag 1, user
+///     typing    flags 1 (1 typing, 2 email), user, [email (long)]
 ///     text      bytes (long)
 ///     joined    chat, since 8
 ///
@@ -33,6 +33,9 @@ package enum PublicationCodec {
     package static let maximumTextBytes = 1_048_576
     /// What JSON readers count to exactly, and far from where adding one would overflow.
     package static let maximumSeq: Seq = 1 << 53
+
+    /// Of a token's claim.
+    static let maximumEmailBytes = 320
 
     static let version: UInt8 = 1
 
@@ -64,6 +67,11 @@ package enum PublicationCodec {
         static let isPrivate: UInt8 = 4
     }
 
+    private enum TypingFlag {
+        static let isTyping: UInt8 = 1
+        static let email: UInt8 = 2
+    }
+
     // MARK: Encoding
 
     /// The payload for the channel of `publication`; nil for what does not travel, a text over the
@@ -90,9 +98,14 @@ package enum PublicationCodec {
                 append(receipt, to: &$0)
             }
         case .typing(let typing):
-            return begin(.typing, publication.origin, more: 2 + typing.user.text.utf8.count) {
-                $0.append(typing.isTyping ? 1 : 0)
+            let email = typing.email.map { Array($0.utf8.prefix(maximumEmailBytes)) }
+            let count = 2 + typing.user.text.utf8.count + (email.map { 4 + $0.count } ?? 0)
+            return begin(.typing, publication.origin, more: count) {
+                $0.append(
+                    (typing.isTyping ? TypingFlag.isTyping : 0)
+                        | (email == nil ? 0 : TypingFlag.email))
                 $0.append(shortText: typing.user.text)
+                if let email { $0.append(longText: email) }
             }
         case .text(let text):
             guard text.count <= maximumTextBytes else { return nil }
@@ -118,7 +131,7 @@ package enum PublicationCodec {
         bytes.append(version)
         bytes.append(kind.rawValue)
         bytes.append(integer: origin.instance)
-        bytes.append(integer: origin.connection)
+        bytes.append(integer: origin.subscriber)
         rest(&bytes)
         return bytes
     }
@@ -189,12 +202,12 @@ package enum PublicationCodec {
         var reader = ByteReader(payload)
         guard reader.byte() == version, let kind = reader.byte().flatMap(Kind.init),
             let instance = reader.integer(UInt64.self),
-            let connection = reader.integer(UInt64.self),
+            let subscriber = reader.integer(UInt64.self),
             let content = content(kind, on: channel, &reader), reader.isAtEnd
         else { return nil }
         return Publication(
             channel: channel, content: content,
-            origin: Origin(instance: instance, connection: connection))
+            origin: Origin(instance: instance, subscriber: subscriber))
     }
 
     private static func content(
@@ -288,8 +301,15 @@ package enum PublicationCodec {
     }
 
     private static func typing(in chat: ChatID, _ reader: inout ByteReader) -> Typing? {
-        guard let flag = reader.byte(), flag < 2, let user = reader.user() else { return nil }
-        return Typing(chat: chat, user: user, isTyping: flag == 1)
+        guard let flags = reader.byte(), flags < 4, let user = reader.user() else { return nil }
+        var typing = Typing(chat: chat, user: user, isTyping: flags & TypingFlag.isTyping != 0)
+        if flags & TypingFlag.email != 0 {
+            guard let bytes = reader.longText(maximum: maximumEmailBytes),
+                let email = String(validating: bytes, as: UTF8.self)
+            else { return nil }
+            typing.email = email
+        }
+        return typing
     }
 
     private static func joined(_ reader: inout ByteReader) -> Publication.Content? {

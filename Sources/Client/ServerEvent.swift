@@ -130,7 +130,7 @@ package struct ServerEventReader: ~Copyable {
     private static let names: [String: EventName] = {
         var names: [String: EventName] = [:]
         for name in EventName.allCases {
-            for dialect in Dialect.allCases { names["\(name.name(in: dialect))"] = name }
+            for dialect in Dialect.plain { names["\(name.name(in: dialect))"] = name }
         }
         return names
     }()

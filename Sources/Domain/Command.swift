@@ -11,6 +11,8 @@ package enum Command: Sendable {
     /// Cumulative: everything up to `seq` arrived at this device.
     case acknowledge(ChatID, seq: Seq)
     case read(ChatID, LogPosition, isPrivate: Bool)
+    /// The same by the message alone, as clients of Socket.IO's main namespace say it.
+    case readMessage(MessageID, isPrivate: Bool)
     case type(ChatID, isTyping: Bool)
     case resume([ReadLogs.From])
     /// All of them or none; each is named once.

@@ -170,10 +170,13 @@ package struct Typing: Hashable, Sendable {
     package var chat: ChatID
     package var user: UserID
     package var isTyping: Bool
+    /// By the typist's token; told to clients of the ns family alone.
+    package var email: String?
 
-    package init(chat: ChatID, user: UserID, isTyping: Bool) {
+    package init(chat: ChatID, user: UserID, isTyping: Bool, email: String? = nil) {
         self.chat = chat
         self.user = user
         self.isTyping = isTyping
+        self.email = email
     }
 }

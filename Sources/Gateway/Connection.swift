@@ -11,9 +11,12 @@ import Wire
 ///      │                    │                             ├─ close frame ──► closing ──► draining ──► gone
 ///      │                    └─────────────────────────────┘                                ▲
 ///      └── answer with "Connection: close" ─────────────────────────────────────────────────┘
-///      (bench sockets go from http to bench)
+///      (bench sockets go from http to bench, those of Engine.IO to engine, or to probing and engine)
 ///
-/// Memory: 120 bytes while nothing waits to be read or written, and 104 more
+/// One in the phase `polling` has no socket: it holds what the polls of an Engine.IO session will
+/// take.
+///
+/// Memory: 128 bytes while nothing waits to be read or written, and 104 more
 /// until it is a WebSocket. What only a phase or a rare state needs hangs off it. What a delivery
 /// touches comes first: it is one or two lines of the cache.
 package final class Connection {
@@ -23,6 +26,12 @@ package final class Connection {
         case open
         case benchEcho
         case benchRoom
+        /// The WebSocket of an Engine.IO session.
+        case engine
+        /// A WebSocket that wants to take an Engine.IO session over from polling.
+        case probing
+        /// No socket: polls take what waits here.
+        case polling
         /// A close frame was sent; waiting for the peer's.
         case closing
         /// Everything was said: our half is shut once the outbox is empty; waiting for the peer's
@@ -49,9 +58,10 @@ package final class Connection {
     /// nil once it is a WebSocket.
     var http: HTTPExchange?
 
-    /// Who is on it; nil before they have said so. Framings that carry several at once (namespaces)
-    /// would have a list here.
+    /// Who is on it; nil before they have said so, and where it carries several (`engine`).
     var subscriber: Subscriber?
+    /// The Engine.IO session whose connection it is, or whose poll, POST or probe it carries.
+    var engine: EngineSession?
 
     // Time
     var lastHeard: Instant
@@ -68,8 +78,6 @@ package final class Connection {
         lastHeard = now
     }
 
-    var dialect: Dialect { encoding.dialect }
-
     /// The subscriber, where it has said who it is.
     var session: Session? { subscriber?.session }
 
@@ -85,17 +93,24 @@ package final class Connection {
     /// Whether more of the peer's bytes can change anything.
     var isReading: Bool {
         switch phase {
-        case .http, .unauthenticated, .open, .benchEcho, .benchRoom, .closing: true
-        case .draining: false
+        case .http, .unauthenticated, .open, .benchEcho, .benchRoom, .engine, .probing, .closing:
+            true
+        case .polling, .draining: false
         }
     }
 
     var isWebSocket: Bool {
         switch phase {
-        case .unauthenticated, .open, .benchEcho, .benchRoom: true
-        case .http, .closing, .draining: false
+        case .unauthenticated, .open, .benchEcho, .benchRoom, .engine, .probing: true
+        case .http, .polling, .closing, .draining: false
         }
     }
+
+    /// Whether subscribers can be told something through it.
+    var isOpen: Bool { isWebSocket || phase == .polling }
+
+    /// The Engine.IO session that speaks through it, and is not only served by it.
+    var ownEngine: EngineSession? { engine?.main === self ? engine : nil }
 }
 
 /// What a connection needs only until it is a WebSocket: the request that is arriving, or is being

@@ -9,6 +9,7 @@ package enum DisconnectReason: Hashable, Sendable, CaseIterable {
     case slowConsumer, tooManyStrikes, overCapacity
     case draining, pongTimeout, commitUnknown, messageTimeout
     case revoked
+    case upgradeTimeout, notUpgradable, sessionOver, malformedPacket
 
     package var code: CloseCode {
         switch self {
@@ -26,7 +27,10 @@ package enum DisconnectReason: Hashable, Sendable, CaseIterable {
         case .draining: .draining
         case .pongTimeout: .pongTimeout
         case .commitUnknown: .stateLost
-        case .messageTimeout: .policyViolation
+        case .messageTimeout, .upgradeTimeout: .policyViolation
+        case .notUpgradable: .protocolMisuse
+        case .sessionOver: .stateLost
+        case .malformedPacket: .protocolError
         case .revoked: .revoked
         }
     }
@@ -52,6 +56,10 @@ package enum DisconnectReason: Hashable, Sendable, CaseIterable {
         case .commitUnknown: "the fate of a request is unknown; resend with the same id"
         case .revoked: "the session was ended; sign in again"
         case .messageTimeout: "a message took too long to arrive"
+        case .upgradeTimeout: "the upgrade was not completed in time"
+        case .notUpgradable: "the session has a WebSocket already"
+        case .sessionOver: "the session is over; connect anew"
+        case .malformedPacket: "not a packet that is expected here"
         }
     }
 }

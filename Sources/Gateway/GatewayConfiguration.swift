@@ -11,6 +11,10 @@ package struct GatewayConfiguration: Sendable {
     package var forwardedFor: ForwardedFor
     /// Opens `/bench/…`, unauthenticated.
     package var isBench: Bool
+    /// The path of Socket.IO's clients, one segment.
+    package var socketIOPath = "socket.io"
+    /// Serves the protocol's own tests, and nobody else, over Socket.IO.
+    package var isConformance = false
     package var version: String
     /// Names this process among all instances; anew at each start.
     package var instance: UInt64

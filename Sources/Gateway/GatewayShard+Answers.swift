@@ -42,6 +42,12 @@ extension GatewayShard {
                 homes.readFailed(chat, effects: &effects)
             }
             carryOut(effects)
+        case .marked(let receipt, let origin):
+            guard case .outcome(.range(let entries)) = answer.result, let entry = entries.first
+            else { return }
+            var effects: [HomeDirectory.Effect] = []
+            homes.markedRead(receipt, origin, entry, effects: &effects)
+            carryOut(effects)
         case .news(let chats): newsRead(chats, answer.result)
         case .notices(let chats): noticesRead(chats, answer.result)
         case .locate(let channel, let entry): located(entry, on: channel, answer.result)
@@ -53,27 +59,23 @@ extension GatewayShard {
     /// P5: nobody can say whether it was stored, so nothing is said: the connection ends, and the
     /// client resends under the same id.
     private func tellUnknown(_ work: PendingWork) {
-        let key: ConnectionKey
         switch work {
-        case .send(let sender, _, _, _), .typing(let sender, _, _, _), .catchUpList(let sender),
-            .catchUpOpen(let sender), .catchUpRead(let sender), .http(let sender, _):
-            key = sender
+        case .send(let key, _, _, _), .typing(let key, _, _, _), .catchUpList(let key),
+            .catchUpOpen(let key), .catchUpRead(let key):
+            if let session = session(key) { disconnect(session, .commitUnknown) }
         case .cursor(let waiter, _, _):
-            guard let waiter else { return }
-            key = waiter.connection
-        case .head, .range, .news, .notices, .locate:
-            return
-        }
-        guard let connection = connection(key) else { return }
-        if connection.phase == .http {
-            close(connection)
-        } else {
-            disconnect(connection, .commitUnknown)
+            if let waiter, let session = session(waiter.session) {
+                disconnect(session, .commitUnknown)
+            }
+        case .http(let key, _):
+            if let connection = connection(key) { close(connection) }
+        case .head, .range, .marked, .news, .notices, .locate:
+            break
         }
     }
 
     private func sent(
-        _ key: ConnectionKey, _ id: RequestID?, _ chat: ChatID, _ clientMessageID: String?,
+        _ key: SubscriberKey, _ id: RequestID?, _ chat: ChatID, _ clientMessageID: String?,
         _ result: LaneAnswer.Result
     ) {
         let completion = completion(of: result) { Core.completeSend($0, chat: chat) }
@@ -85,11 +87,13 @@ extension GatewayShard {
         case .cursor, .done:
             break
         }
-        if let connection = connection(key), connection.session != nil {
-            reply(connection, id, .send, completion.reply)
-            if id == nil, case .sent(let message, let chat, let seq, _, _) = completion.reply {
+        if let session = session(key) {
+            reply(session, id, .send, completion.reply)
+            if id == nil || session.dialect.tellsStored,
+                case .sent(let message, let chat, let seq, _, _) = completion.reply
+            {
                 send(
-                    connection,
+                    session,
                     EventEncoder.messageStored(
                         id: message, clientMessageID: clientMessageID, chat: chat, seq: seq))
             }
@@ -107,7 +111,7 @@ extension GatewayShard {
         return complete(outcome)
     }
 
-    func announce(_ announcements: [Announcement], from key: ConnectionKey?) {
+    func announce(_ announcements: [Announcement], from key: SubscriberKey?) {
         for announcement in announcements {
             switch announcement {
             case .entry(let entry):
@@ -133,30 +137,29 @@ extension GatewayShard {
         _ result: LaneAnswer.Result
     ) {
         let completion = completion(of: result)
-        if let waiter, let connection = connection(waiter.connection), connection.session != nil {
-            reply(connection, waiter.id, name, completion.reply)
-        } else if case .refused(let error) = completion.reply,
-            let connection = connection(ConnectionKey(packed: origin)), connection.session != nil
-        {
-            reply(connection, nil, name, .refused(error))
+        let origin = SubscriberKey(packed: origin)
+        if let waiter, let session = session(waiter.session) {
+            reply(session, waiter.id, name, completion.reply)
+        } else if case .refused(let error) = completion.reply, let session = session(origin) {
+            reply(session, nil, name, .refused(error))
         }
-        announce(completion.announcements, from: ConnectionKey(packed: origin))
+        announce(completion.announcements, from: origin)
     }
 
     private func mayType(
-        _ key: ConnectionKey, _ id: RequestID?, _ chat: ChatID, _ isTyping: Bool,
+        _ key: SubscriberKey, _ id: RequestID?, _ chat: ChatID, _ isTyping: Bool,
         _ result: LaneAnswer.Result
     ) {
-        guard let connection = connection(key), let session = connection.session else { return }
+        guard let session = session(key) else { return }
         guard case .outcome(.opened(let opened)) = result, let open = opened.first else {
-            reply(connection, id, .type, .refused(.storeUnavailable))
+            reply(session, id, .type, .refused(.storeUnavailable))
             return
         }
         guard open.access == .member else {
-            reply(connection, id, .type, .refused(CommandError(Refusal.notFound)))
+            reply(session, id, .type, .refused(CommandError(Refusal.notFound)))
             return
         }
-        setTyping(isTyping, in: chat, memberCount: open.memberCount, id, connection, session)
+        setTyping(isTyping, in: chat, memberCount: open.memberCount, id, session)
     }
 
     /// The node ends: no new work, and a close that tells the client when to come back.

@@ -8,48 +8,46 @@ extension GatewayShard {
     // MARK: Queueing
 
     func enqueue(
-        _ job: CatchUp, _ frame: DecodedFrame, _ connection: Connection, _ session: Session
+        _ job: CatchUp, _ frame: DecodedFrame, _ session: Session
     ) {
         guard session.job == nil || session.queuedJobs.count + 1 < CatchUp.maximumQueued else {
-            limit(connection, session, frame, retryAfterMs: 1_000)
+            limit(session, frame, retryAfterMs: 1_000)
             return
         }
-        enqueue(job, connection, session)
+        enqueue(job, session)
     }
 
-    private func enqueue(_ job: CatchUp, _ connection: Connection, _ session: Session) {
+    private func enqueue(_ job: CatchUp, _ session: Session) {
         if session.job == nil, session.queuedJobs.isEmpty {
-            start(job, connection, session)
-            startQueued(connection, session)
+            start(job, session)
+            startQueued(session)
         } else {
             session.enqueue(QueuedCatchUp(job))
         }
     }
 
-    /// A legacy session follows all of its user's chats, those of today and those to come.
-    func followAll(_ connection: Connection, _ session: Session) {
-        enqueue(CatchUp(kind: .followAll, chats: []), connection, session)
+    /// A session of such a family follows all of its user's chats, those of today and those to come.
+    func followAll(_ session: Session) {
+        enqueue(CatchUp(kind: .followAll, chats: []), session)
     }
 
-    /// The user has been brought into a chat: a legacy connection follows it at once.
-    func broughtIn(_ connection: Connection, to chat: ChatID, since: Seq) {
-        guard let session = connection.session else { return }
+    /// The user has been brought into a chat: a session that follows all follows it at once.
+    func broughtIn(_ session: Session, to chat: ChatID, since: Seq) {
         enqueue(
-            CatchUp(kind: .broughtIn, chats: [CatchUp.Chat(id: chat, since: since)]), connection,
-            session)
+            CatchUp(kind: .broughtIn, chats: [CatchUp.Chat(id: chat, since: since)]), session)
     }
 
-    private func startQueued(_ connection: Connection, _ session: Session) {
+    private func startQueued(_ session: Session) {
         while session.job == nil, let next = session.takeQueuedJob() {
-            start(next.job, connection, session)
+            start(next.job, session)
         }
     }
 
-    private func start(_ job: CatchUp, _ connection: Connection, _ session: Session) {
+    private func start(_ job: CatchUp, _ session: Session) {
         switch job.kind {
         case .leave(let id):
-            leave(job.chats[0].id, connection, session)
-            reply(connection, id, .leave, .done)
+            leave(job.chats[0].id, session)
+            reply(session, id, .leave, .done)
         case .followAll:
             session.job = job
             // First the channel on which news of new chats comes, then the list.
@@ -58,102 +56,96 @@ extension GatewayShard {
                 subscribe(session, to: topic, deliveredSeq: 0)
             }
             if topic.isFollowing {
-                list(connection, session)
+                list(session)
             } else {
-                topic.waitingForHome.append(connection.key)
+                topic.waitingForHome.append(session.key)
                 job.topicsAwaited = 1
             }
         case .join, .resume, .broughtIn:
             session.job = job
-            follow(job, connection, session)
+            follow(job, session)
         }
     }
 
-    private func leave(_ chat: ChatID, _ connection: Connection, _ session: Session) {
+    private func leave(_ chat: ChatID, _ session: Session) {
         if session.typing.set(chat, isTyping: false, now: now.instant) {
-            publishTyping(chat, session, isTyping: false, connection)
+            publishTyping(chat, session, isTyping: false)
         }
         guard let topic = followedTopic(.chat(chat), by: session) else { return }
         unsubscribe(session, from: topic)
         releaseIfUnused(topic)
     }
 
-    private func list(_ connection: Connection, _ session: Session) {
-        submit(.listConversations(session.user.id), .catchUpList(connection.key))
+    private func list(_ session: Session) {
+        submit(.listConversations(session.user.id), .catchUpList(session.key))
     }
 
-    func listed(_ key: ConnectionKey, _ result: LaneAnswer.Result) {
-        guard let connection = connection(key), let session = connection.session,
-            let job = session.job
-        else { return }
+    func listed(_ key: SubscriberKey, _ result: LaneAnswer.Result) {
+        guard let session = session(key), let job = session.job else { return }
         guard case .outcome(.conversations(let conversations)) = result else {
-            finishFailed(job, connection, session)
+            finishFailed(job, session)
             return
         }
         job.chats = conversations.map { CatchUp.Chat(id: $0.id, since: nil) }
-        follow(job, connection, session)
+        follow(job, session)
     }
 
     // MARK: Watching
 
-    private func follow(_ job: CatchUp, _ connection: Connection, _ session: Session) {
+    private func follow(_ job: CatchUp, _ session: Session) {
         for index in job.chats.indices {
             let topic = topic(for: .chat(job.chats[index].id))
             job.chats[index].topic = topic
             topic.pins += 1
             if !topic.isFollowing {
-                topic.waitingForHome.append(connection.key)
+                topic.waitingForHome.append(session.key)
                 job.topicsAwaited += 1
             }
         }
-        if job.topicsAwaited == 0 { openChats(job, connection, session) }
+        if job.topicsAwaited == 0 { openChats(job, session) }
     }
 
-    /// A topic that a catch-up of this connection waited for is followed now.
-    func topicIsFollowed(_ key: ConnectionKey) {
-        guard let connection = connection(key), let session = connection.session,
-            let job = session.job, job.topicsAwaited > 0
+    /// A topic that a catch-up of this session waited for is followed now.
+    func topicIsFollowed(_ key: SubscriberKey) {
+        guard let session = session(key), let job = session.job, job.topicsAwaited > 0
         else { return }
         job.topicsAwaited -= 1
         guard job.topicsAwaited == 0 else { return }
         if case .followAll = job.kind, job.chats.isEmpty {
-            list(connection, session)
+            list(session)
         } else {
-            openChats(job, connection, session)
+            openChats(job, session)
         }
     }
 
     // MARK: Opening
 
-    private func openChats(_ job: CatchUp, _ connection: Connection, _ session: Session) {
+    private func openChats(_ job: CatchUp, _ session: Session) {
         submit(
             .openChats(OpenChats(user: session.user.id, chats: job.chats.map(\.id))),
-            .catchUpOpen(connection.key))
+            .catchUpOpen(session.key))
     }
 
-    func opened(_ key: ConnectionKey, _ result: LaneAnswer.Result) {
-        guard let connection = connection(key), let session = connection.session,
-            let job = session.job
-        else { return }
+    func opened(_ key: SubscriberKey, _ result: LaneAnswer.Result) {
+        guard let session = session(key), let job = session.job else { return }
         guard case .outcome(.opened(let opened)) = result, opened.count == job.chats.count else {
-            finishFailed(job, connection, session)
+            finishFailed(job, session)
             return
         }
         for (index, open) in opened.enumerated() {
-            place(open, in: &job.chats[index], of: job, connection)
+            place(open, in: &job.chats[index], of: job, session)
         }
-        guard acknowledge(job, connection) else {
-            finish(job, connection, session)
+        guard acknowledge(job, session) else {
+            finish(job, session)
             return
         }
         job.hasAcknowledged = true
-        advance(job, connection, session)
+        advance(job, session)
     }
 
     /// Where the replay of a chat starts, now that it is known who may see what.
     private func place(
-        _ open: OpenedChat, in chat: inout CatchUp.Chat, of job: CatchUp,
-        _ connection: Connection
+        _ open: OpenedChat, in chat: inout CatchUp.Chat, of job: CatchUp, _ session: Session
     ) {
         chat.access = open.access
         chat.lastSeq = open.lastSeq
@@ -172,9 +164,7 @@ extension GatewayShard {
             return
         }
         // Joined already: go on from what it has been given, without a hole.
-        if let topic = chat.topic, let session = connection.session,
-            let delivered = unsubscribe(session, from: topic)
-        {
+        if let topic = chat.topic, let delivered = unsubscribe(session, from: topic) {
             switch job.kind {
             // The news of it may have overtaken entries that are still to come, the one that ended
             // an earlier stay among them.
@@ -203,71 +193,67 @@ extension GatewayShard {
     }
 
     /// The answer, before anything is replayed. False where the whole job was refused.
-    private func acknowledge(_ job: CatchUp, _ connection: Connection) -> Bool {
+    private func acknowledge(_ job: CatchUp, _ session: Session) -> Bool {
         let notFound = CommandError(Refusal.notFound)
         switch job.kind {
         case .join(let id):
             let chat = job.chats[0]
             guard chat.isMember else {
-                reply(connection, id, .join, .refused(notFound))
+                reply(session, id, .join, .refused(notFound))
                 return false
             }
             guard let id else { return true }
-            send(
-                connection,
-                text: EventEncoder.ack(id, in: connection.dialect) { json in
-                    json.key("chatId")
-                    json.string(chat.id.text)
-                    json.key("lastSeq")
-                    json.integer(chat.lastSeq)
-                    json.key("readSeq")
-                    json.integer(chat.readSeq)
-                })
+            acknowledge(session, id) { json in
+                json.key("chatId")
+                json.string(chat.id.text)
+                json.key("lastSeq")
+                json.integer(chat.lastSeq)
+                json.key("readSeq")
+                json.integer(chat.readSeq)
+            }
         case .resume(let id):
             guard let id else { return true }
-            send(connection, text: resumeAck(id, job, connection.dialect))
+            acknowledge(session, id) { writeResume(job, to: &$0) }
         case .followAll, .broughtIn, .leave:
             break
         }
         return true
     }
 
-    private func resumeAck(_ id: RequestID, _ job: CatchUp, _ dialect: Dialect) -> [UInt8] {
-        EventEncoder.ack(id, in: dialect) { json in
-            json.key("chats")
+    private func writeResume(_ job: CatchUp, to json: inout JSONWriter) {
+        json.key("chats")
+        json.beginObject()
+        for chat in job.chats where chat.access != .none {
+            json.key(named: chat.id.text)
             json.beginObject()
-            for chat in job.chats where chat.access != .none {
-                json.key(named: chat.id.text)
-                json.beginObject()
-                json.key("lastSeq")
-                json.integer(chat.lastSeq)
-                json.key("readSeq")
-                json.integer(chat.readSeq)
-                json.endObject()
-            }
-            json.endObject()
-            json.key("refused")
-            json.beginObject()
-            for chat in job.chats where chat.access == .none {
-                json.key(named: chat.id.text)
-                json.string(ErrorCode.notFound.rawValue)
-            }
+            json.key("lastSeq")
+            json.integer(chat.lastSeq)
+            json.key("readSeq")
+            json.integer(chat.readSeq)
             json.endObject()
         }
+        json.endObject()
+        json.key("refused")
+        json.beginObject()
+        for chat in job.chats where chat.access == .none {
+            json.key(named: chat.id.text)
+            json.string(ErrorCode.notFound.rawValue)
+        }
+        json.endObject()
     }
 
     // MARK: Replaying
 
     /// Reads the next page, or ends where nothing is missing.
-    private func advance(_ job: CatchUp, _ connection: Connection, _ session: Session) {
-        takeFromRecent(job, connection)
+    private func advance(_ job: CatchUp, _ session: Session) {
+        takeFromRecent(job, session)
         // A reader that could not take it is closed, and follows nothing any more.
-        guard connection.session === session else { return }
+        guard isLive(session), let connection = transport(of: session) else { return }
         job.reading = Array(
             job.chats.indices.lazy.filter { !job.chats[$0].isComplete }
                 .prefix(CatchUp.chatsPerRead))
         guard !job.reading.isEmpty else {
-            goLive(job, connection, session)
+            goLive(job, session)
             return
         }
         guard connection.outbox.count < limits.outboxBytes / 4 else {
@@ -285,21 +271,20 @@ extension GatewayShard {
                     maximumEntries: CatchUp.pageEntries,
                     // With the quarter that may wait already, a page leaves half of the outbox.
                     maximumBytes: min(CatchUp.pageBytes, limits.outboxBytes / 4))),
-            .catchUpRead(connection.key))
+            .catchUpRead(session.key))
     }
 
     func resumeCatchUp(_ connection: Connection) {
-        guard let session = connection.session, let job = session.job, !job.isPaused
-        else { return }
-        advance(job, connection, session)
+        for session in sessions(on: connection) {
+            guard let job = session.job, !job.isPaused else { continue }
+            advance(job, session)
+        }
     }
 
-    func pageRead(_ key: ConnectionKey, _ result: LaneAnswer.Result) {
-        guard let connection = connection(key), let session = connection.session,
-            let job = session.job
-        else { return }
+    func pageRead(_ key: SubscriberKey, _ result: LaneAnswer.Result) {
+        guard let session = session(key), let job = session.job else { return }
         guard case .outcome(.logs(let pages)) = result else {
-            finishFailed(job, connection, session)
+            finishFailed(job, session)
             return
         }
         for (index, page) in zip(job.reading, pages) {
@@ -307,20 +292,20 @@ extension GatewayShard {
                 page.chat == job.chats[index].id, "a page of \(page.chat) where another was asked")
             for entry in page.entries where entry.seq > job.chats[index].sentThrough {
                 counters[.replayedEntries] += 1
-                send(connection, EventEncoder.entry(entry))
+                send(session, EventEncoder.entry(entry))
                 // A reader that cannot take the replay is closed like any other slow one.
-                guard connection.session === session else { return }
+                guard isLive(session) else { return }
             }
             job.chats[index].sentThrough = max(job.chats[index].sentThrough, page.readThrough)
             job.chats[index].isComplete = page.isComplete
             if job.chats[index].access != page.access { job.chats[index].access = page.access }
             job.chats[index].lastSeq = max(job.chats[index].lastSeq, page.readThrough)
         }
-        advance(job, connection, session)
+        advance(job, session)
     }
 
     /// What arrived as deliveries after the store was read.
-    private func takeFromRecent(_ job: CatchUp, _ connection: Connection) {
+    private func takeFromRecent(_ job: CatchUp, _ session: Session) {
         if configuration.planted.contains(.cursorWithoutContiguity) { return }
         for index in job.chats.indices {
             let chat = job.chats[index]
@@ -333,8 +318,8 @@ extension GatewayShard {
                 continue
             }
             for delivery in entries {
-                deliver(delivery, to: connection)
-                guard let session = connection.session else { return }
+                deliver(delivery, to: session)
+                guard isLive(session) else { return }
                 job.chats[index].sentThrough = delivery.seq
                 if let membership = delivery.membership, membership.endsMembership,
                     membership.user == session.user.id
@@ -348,7 +333,7 @@ extension GatewayShard {
 
     // MARK: Live
 
-    private func goLive(_ job: CatchUp, _ connection: Connection, _ session: Session) {
+    private func goLive(_ job: CatchUp, _ session: Session) {
         let asked = job.chats.filter { $0.since != nil && $0.access != .none }
         let isAsked =
             switch job.kind {
@@ -356,12 +341,11 @@ extension GatewayShard {
             case .followAll, .broughtIn, .leave: false
             }
         if isAsked, !asked.isEmpty {
-            send(
-                connection, EventEncoder.caughtUp(asked.map { ($0.id, $0.sentThrough) }))
-            guard connection.session === session else { return }
+            send(session, EventEncoder.caughtUp(asked.map { ($0.id, $0.sentThrough) }))
+            guard isLive(session) else { return }
         } else if case .resume = job.kind {
-            send(connection, EventEncoder.caughtUp([]))
-            guard connection.session === session else { return }
+            send(session, EventEncoder.caughtUp([]))
+            guard isLive(session) else { return }
         }
         // What is followed stays long: no more room than that.
         // And for the joins that wait: whoever comes back asks for chat after chat.
@@ -371,9 +355,13 @@ extension GatewayShard {
             guard let topic = chat.topic, followedTopic(topic.channel, by: session) == nil,
                 !isAskedLater(chat.id, session)
             else { continue }
-            subscribe(session, to: topic, deliveredSeq: max(chat.sentThrough, topic.applied))
+            let delivered = max(chat.sentThrough, topic.applied)
+            subscribe(session, to: topic, deliveredSeq: delivered)
+            if session.encoding.isSocketIO {
+                noteJoined(session, topic, known: chat.since ?? delivered, given: delivered)
+            }
         }
-        finish(job, connection, session)
+        finish(job, session)
     }
 
     /// A legacy client that resumes right after it has said who it is: its replay comes first.
@@ -381,26 +369,26 @@ extension GatewayShard {
         session.queuedJobs.contains { $0.replays(chat) }
     }
 
-    private func finish(_ job: CatchUp, _ connection: Connection, _ session: Session) {
+    private func finish(_ job: CatchUp, _ session: Session) {
         unpin(job)
-        guard connection.session === session, session.job === job else { return }
+        guard isLive(session), session.job === job else { return }
         session.job = nil
-        startQueued(connection, session)
+        startQueued(session)
     }
 
     /// The store could not answer: nothing was replayed beyond what was sent, and the client is
     /// told that it must ask again.
-    private func finishFailed(_ job: CatchUp, _ connection: Connection, _ session: Session) {
+    private func finishFailed(_ job: CatchUp, _ session: Session) {
         switch job.kind {
         case .join(let id) where !job.hasAcknowledged:
-            reply(connection, id, .join, .refused(.storeUnavailable))
+            reply(session, id, .join, .refused(.storeUnavailable))
         case .resume(let id) where !job.hasAcknowledged:
-            reply(connection, id, .resume, .refused(.storeUnavailable))
+            reply(session, id, .resume, .refused(.storeUnavailable))
         case .join, .resume, .followAll, .broughtIn, .leave:
             // It was told that it worked, or never asked: it has to start again.
-            disconnect(connection, .commitUnknown)
+            disconnect(session, .commitUnknown)
         }
-        finish(job, connection, session)
+        finish(job, session)
     }
 
     func abandonJobs(of session: Session) {

@@ -7,14 +7,15 @@ import Wire
 
 /// Work whose answer the store owes: what to do when it comes. The connection may be gone by then.
 enum PendingWork {
-    case send(ConnectionKey, RequestID?, ChatID, clientMessageID: String?)
+    case send(SubscriberKey, RequestID?, ChatID, clientMessageID: String?)
     case cursor(CursorWaiter?, CommandName, origin: UInt64)
-    case typing(ConnectionKey, RequestID?, ChatID, isTyping: Bool)
-    case catchUpList(ConnectionKey)
-    case catchUpOpen(ConnectionKey)
-    case catchUpRead(ConnectionKey)
+    case typing(SubscriberKey, RequestID?, ChatID, isTyping: Bool)
+    case catchUpList(SubscriberKey)
+    case catchUpOpen(SubscriberKey)
+    case catchUpRead(SubscriberKey)
     case head(ChatID)
     case range(ChatID)
+    indirect case marked(Receipt, Origin)
     case news([ChatID])
     case notices([ChatID])
     /// Rare and large: in place it would more than double what all others take in the table.
@@ -24,90 +25,100 @@ enum PendingWork {
 
 /// Who wants to hear that a cursor was moved.
 struct CursorWaiter: Sendable {
-    var connection: ConnectionKey
+    var session: SubscriberKey
     var id: RequestID
 }
 
 /// What a client's frames mean: limits first, then the core's decision.
 extension GatewayShard {
+    /// A frame of a plain WebSocket, whose first one says who is there.
     func perform(_ frame: DecodedFrame, _ connection: Connection) {
+        if let session = connection.session {
+            perform(frame, session)
+        } else if case .success(.authenticate(let token, let device)) = frame.command {
+            authenticate(connection, token: token, device: device, id: frame.id)
+        } else {
+            disconnect(connection, .authExpected)
+        }
+    }
+
+    func perform(_ frame: DecodedFrame, _ session: Session) {
         let command: Command
         switch frame.command {
         case .success(let decoded): command = decoded
         case .failure(let error):
-            if connection.session == nil {
-                disconnect(connection, .authExpected)
-                return
+            if error.code == .rateLimited {
+                limit(session, frame, error)
+            } else {
+                refuse(session, error, frame)
+                if frame.isUnreadable { countBadInput(session) }
             }
-            if error.code == .rateLimited, let session = connection.session {
-                limit(connection, session, frame, error)
-                return
-            }
-            refuse(connection, error, frame)
-            if frame.isUnreadable { countBadInput(connection) }
-            return
-        }
-        guard let session = connection.session else {
-            guard case .authenticate(let token, let device) = command else {
-                disconnect(connection, .authExpected)
-                return
-            }
-            authenticate(connection, token: token, device: device, id: frame.id)
             return
         }
         switch command {
-        case .authenticate(let token, _): renew(connection, session, token: token, id: frame.id)
-        case .send(let send): perform(send, frame, connection, session)
+        case .authenticate(let token, _): renew(session, token: token, id: frame.id)
+        case .send(let send): perform(send, frame, session)
         case .acknowledge(let chat, let seq):
             moveCursor(
                 AdvanceCursor(
                     chat: chat, user: session.user.id, device: session.device,
                     delivered: .seq(seq), read: nil, isReadPrivate: false, at: now.wall),
-                frame, connection)
+                frame, session)
+        case .readMessage(let message, let isPrivate):
+            guard let chat = recentMessages[message] else {
+                refuse(session, Self.unknownMessage, frame)
+                return
+            }
+            var frame = frame
+            frame.command = .success(.read(chat, .entry(message), isPrivate: isPrivate))
+            perform(frame, session)
         case .read(let chat, let position, let isPrivate):
             moveCursor(
                 AdvanceCursor(
                     chat: chat, user: session.user.id, device: session.device,
                     delivered: nil, read: position, isReadPrivate: isPrivate, at: now.wall),
-                frame, connection)
+                frame, session)
         case .type(let chat, let isTyping):
-            perform(typing: isTyping, in: chat, frame, connection, session)
+            perform(typing: isTyping, in: chat, frame, session)
         case .join(let chat, let since):
-            guard takeJoins(1, frame, connection, session) else { return }
+            guard takeJoins(1, frame, session) else { return }
             enqueue(
                 CatchUp(kind: .join(frame.id), chats: [CatchUp.Chat(id: chat, since: since)]),
-                frame, connection, session)
+                frame, session)
         case .leave(let chat):
             enqueue(
                 CatchUp(kind: .leave(frame.id), chats: [CatchUp.Chat(id: chat, since: nil)]),
-                frame, connection, session)
+                frame, session)
         case .resume(let chats):
-            guard takeJoins(1, frame, connection, session) else { return }
+            guard takeJoins(1, frame, session) else { return }
             enqueue(
                 CatchUp(
                     kind: .resume(frame.id),
                     chats: chats.map { CatchUp.Chat(id: $0.chat, since: $0.after) }),
-                frame, connection, session)
+                frame, session)
         case .subscribe(let topics), .unsubscribe(let topics):
-            guard takeJoins(1, frame, connection, session) else { return }
-            enqueue(TopicRequest(frame, topics), connection, session)
+            guard takeJoins(1, frame, session) else { return }
+            enqueue(TopicRequest(frame, topics), session)
         }
     }
+
+    static let unknownMessage = CommandError(
+        .invalidInput, "chatId is missing, and the message is not among the last ones; name both")
 
     // MARK: Messages
 
     private func perform(
-        _ send: SendMessage, _ frame: DecodedFrame, _ connection: Connection, _ session: Session
+        _ send: SendMessage, _ frame: DecodedFrame, _ session: Session
     ) {
         if let wait = session.user.sends.take(
             rate: limits.sendsPerSecond, periodMs: 1_000, burst: limits.sendBurst,
             now: now.instant)
         {
-            limit(connection, session, frame, retryAfterMs: wait)
+            limit(session, frame, retryAfterMs: wait)
             return
         }
         if session.typing.set(send.chat, isTyping: false, now: now.instant) {
-            publishTyping(send.chat, session, isTyping: false, connection)
+            publishTyping(send.chat, session, isTyping: false)
         }
         let id = MessageID(trusted: identifiers.next(at: now.wall).text)
         var operation = Core.decide(send, by: session.actor, id: id, now: now)
@@ -115,15 +126,15 @@ extension GatewayShard {
             append.clientMessageID = nil
             operation = .append(append)
         }
-        if plantedAckOrPublish(operation, frame, connection) { return }
+        if plantedAckOrPublish(operation, frame, session) { return }
         submit(
             operation,
-            .send(connection.key, frame.id, send.chat, clientMessageID: send.clientMessageID))
+            .send(session.key, frame.id, send.chat, clientMessageID: send.clientMessageID))
     }
 
     /// What the simulator plants: an ack, or a publication, that does not wait for the commit.
     private func plantedAckOrPublish(
-        _ operation: Operation, _ frame: DecodedFrame, _ connection: Connection
+        _ operation: Operation, _ frame: DecodedFrame, _ session: Session
     ) -> Bool {
         guard !configuration.planted.isEmpty, case .append(let append) = operation else {
             return false
@@ -133,9 +144,9 @@ extension GatewayShard {
             + 1
         if configuration.planted.contains(.ackBeforeCommit) {
             submit(
-                operation, .send(ConnectionKey(packed: 0), nil, append.chat, clientMessageID: nil))
+                operation, .send(.none, nil, append.chat, clientMessageID: nil))
             reply(
-                connection, frame.id, frame.name,
+                session, frame.id, frame.name,
                 .sent(
                     id: append.id, chat: append.chat, seq: guessed, createdAt: append.createdAt,
                     isDuplicate: false))
@@ -145,7 +156,7 @@ extension GatewayShard {
             let entry = LogEntry(
                 chat: append.chat, seq: guessed, id: append.id, author: append.author,
                 device: append.device, createdAt: append.createdAt, body: .message(append.message))
-            publish(.chat(append.chat), .entry(entry), from: connection.key)
+            publish(.chat(append.chat), .entry(entry), from: session.key)
         }
         return false
     }
@@ -153,21 +164,25 @@ extension GatewayShard {
     // MARK: Cursors
 
     private func moveCursor(
-        _ operation: AdvanceCursor, _ frame: DecodedFrame, _ connection: Connection
+        _ operation: AdvanceCursor, _ frame: DecodedFrame, _ session: Session
     ) {
-        let waiter = frame.id.map { CursorWaiter(connection: connection.key, id: $0) }
+        let waiter = frame.id.map { CursorWaiter(session: session.key, id: $0) }
         // What merges with a movement that waits costs nothing; what does not is one more
         // operation.
         if !cursors.canMerge(operation, hasWaiter: waiter != nil),
-            let session = connection.session,
             let wait = session.user.cursors.take(
                 rate: limits.cursorsPerSecond, periodMs: 1_000, burst: limits.cursorBurst,
                 now: now.instant)
         {
-            limit(connection, session, frame, retryAfterMs: wait)
+            limit(session, frame, retryAfterMs: wait)
             return
         }
-        cursors.add(operation, waiter: waiter, origin: connection.key.packed)
+        move(operation, waiter, of: session)
+    }
+
+    /// Moves a cursor with those that are gathered.
+    func move(_ operation: AdvanceCursor, _ waiter: CursorWaiter?, of session: Session) {
+        cursors.add(operation, waiter: waiter, origin: session.key.packed)
         if !cursorsScheduled {
             cursorsScheduled = true
             schedule(
@@ -188,8 +203,7 @@ extension GatewayShard {
     // MARK: Typing
 
     private func perform(
-        typing isTyping: Bool, in chat: ChatID, _ frame: DecodedFrame, _ connection: Connection,
-        _ session: Session
+        typing isTyping: Bool, in chat: ChatID, _ frame: DecodedFrame, _ session: Session
     ) {
         let topic = followedTopic(.chat(chat), by: session)
         if isTyping || topic == nil,
@@ -197,40 +211,40 @@ extension GatewayShard {
                 rate: limits.typingPer10Seconds, periodMs: 10_000,
                 burst: limits.typingPer10Seconds, now: now.instant)
         {
-            limit(connection, session, frame, retryAfterMs: wait)
+            limit(session, frame, retryAfterMs: wait)
             return
         }
         if let topic {
             setTyping(
-                isTyping, in: chat, memberCount: topic.memberCount, frame.id, connection, session)
+                isTyping, in: chat, memberCount: topic.memberCount, frame.id, session)
             return
         }
         // Not joined here: whether they may, the store knows.
         submit(
             .openChats(OpenChats(user: session.user.id, chats: [chat])),
-            .typing(connection.key, frame.id, chat, isTyping: isTyping))
+            .typing(session.key, frame.id, chat, isTyping: isTyping))
     }
 
     func setTyping(
-        _ isTyping: Bool, in chat: ChatID, memberCount: Int, _ id: RequestID?,
-        _ connection: Connection, _ session: Session
+        _ isTyping: Bool, in chat: ChatID, memberCount: Int, _ id: RequestID?, _ session: Session
     ) {
         if memberCount <= limits.typingMembers,
             session.typing.set(chat, isTyping: isTyping, now: now.instant)
         {
-            publishTyping(chat, session, isTyping: isTyping, connection)
+            publishTyping(chat, session, isTyping: isTyping)
         }
-        scheduleCheck(connection)
-        reply(connection, id, .type, .done)
+        if let connection = transport(of: session) { scheduleCheck(connection) }
+        reply(session, id, .type, .done)
     }
 
-    func publishTyping(
-        _ chat: ChatID, _ session: Session, isTyping: Bool, _ connection: Connection
-    ) {
+    func publishTyping(_ chat: ChatID, _ session: Session, isTyping: Bool) {
         publish(
             .chat(chat),
-            .typing(Typing(chat: chat, user: session.user.id, isTyping: isTyping)),
-            from: connection.key)
+            .typing(
+                Typing(
+                    chat: chat, user: session.user.id, isTyping: isTyping, email: email(of: session)
+                )),
+            from: session.key)
     }
 
     // MARK: Identity
@@ -249,17 +263,35 @@ extension GatewayShard {
         }
     }
 
-    func refuseToken(_ connection: Connection, isExpired: Bool, id: RequestID?) {
+    /// Of a plain connection that is nobody yet.
+    private func refuseToken(_ connection: Connection, isExpired: Bool, id: RequestID?) {
         counters[.authenticationsFailed] += 1
-        let error =
-            isExpired
+        tell(connection, Self.tokenError(isExpired: isExpired), id)
+        disconnect(connection, isExpired ? .tokenExpired : .invalidToken)
+    }
+
+    /// Of a session that was renewed with it, or has outlived it.
+    func refuseToken(_ session: Session, isExpired: Bool, id: RequestID?) {
+        counters[.authenticationsFailed] += 1
+        reply(session, id, .authenticate, .refused(Self.tokenError(isExpired: isExpired)))
+        disconnect(session, isExpired ? .tokenExpired : .invalidToken)
+    }
+
+    static func tokenError(isExpired: Bool) -> CommandError {
+        isExpired
             ? CommandError(.tokenExpired, "the token has expired; get a new one and reconnect")
             : CommandError(.invalidToken, "the token is not valid; get a new one and reconnect")
+    }
+
+    static let tooManySessions = CommandError(
+        .rateLimited, "too many connections of this user; close another first")
+
+    /// Refuses what a plain connection said before it was anybody.
+    private func tell(_ connection: Connection, _ error: CommandError, _ id: RequestID?) {
         send(
             connection,
             text: EventEncoder.refusal(
-                error, id: id, event: .authenticate, in: connection.dialect))
-        disconnect(connection, isExpired ? .tokenExpired : .invalidToken)
+                error, id: id, event: .authenticate, in: connection.encoding.dialect))
     }
 
     private func open(
@@ -269,68 +301,82 @@ extension GatewayShard {
             refuseToken(connection, isExpired: false, id: id)
             return
         }
-        let state = userState(user)
-        guard state.connections.count < limits.socketsPerUser else {
-            send(
-                connection,
-                text: EventEncoder.refusal(
-                    CommandError(
-                        .rateLimited, "too many connections of this user; close another first"),
-                    id: id, event: .authenticate, in: connection.dialect))
+        guard mayOpen(user, on: connection) else {
+            tell(connection, Self.tooManySessions, id)
             disconnect(connection, .tooManySessions)
             return
         }
+        let session = seatSession(
+            on: connection, encoding: connection.encoding, user, claims, device: device)
+        connection.subscriber = session
+        connection.phase = .open
+        connection.deadline = nil
+        if let id { reply(session, id, expiresAt: claims.expiresAtMilliseconds) }
+        begin(session)
+    }
+
+    /// Whether the user may have one more connection; several namespaces of one are one.
+    func mayOpen(_ user: UserID, on connection: Connection) -> Bool {
+        guard let state = users[user] else { return true }
+        var slots: Set<UInt32> = []
+        for key in state.sessions { slots.insert(transports[Int(key.place)]) }
+        return slots.contains(connection.key.slot) || slots.count < limits.socketsPerUser
+    }
+
+    /// A session of that user, seated and counted. `begin` follows once it may be spoken to.
+    func seatSession(
+        on connection: Connection, encoding: Encoding, _ user: UserID, _ claims: Claims,
+        device: DeviceID?
+    ) -> Session {
+        let state = userState(user)
         // The token's device counts; without one, the client's word; without that, a new one.
         let named = claims.deviceId.flatMap { DeviceID($0) } ?? device
         let device = named ?? DeviceID(trusted: identifiers.next(at: now.wall).text)
         let session = Session(
-            place: takePlace(of: connection), encoding: connection.encoding,
-            transport: connection.key, user: state, device: device,
+            key: takePlace(of: connection), encoding: encoding, user: state, device: device,
             expiresAt: expiry(of: claims))
-        seat(session, on: connection)
-        state.connections.append(connection.key)
-        connection.phase = .open
-        connection.deadline = nil
+        subscribers[Int(session.place)] = session
+        state.sessions.append(session.key)
         counters[.authenticatedConnections] += 1
-        if let id { reply(connection, id, expiresAt: claims.expiresAtMilliseconds) }
+        return session
+    }
+
+    /// Says that the session is there, and follows what it is to hear without asking.
+    func begin(_ session: Session) {
         send(
-            connection,
+            session,
             EventEncoder.sessionReady(
                 actor: session.actor, session: identifiers.next(at: now.wall).text, now: now.wall,
                 limits: limits))
-        guard connection.session === session else { return }
-        scheduleCheck(connection)
-        if connection.dialect.isLegacy {
-            followAll(connection, session)
+        guard isLive(session) else { return }
+        if let connection = transport(of: session) { scheduleCheck(connection) }
+        if session.dialect.followsAll {
+            followAll(session)
         } else if configuration.isBridged {
             // What backends say to a user reaches all of their connections.
-            subscribe(session, to: topic(for: .user(state.id)), deliveredSeq: 0)
+            subscribe(session, to: topic(for: .user(session.user.id)), deliveredSeq: 0)
         }
     }
 
-    private func renew(
-        _ connection: Connection, _ session: Session, token: String, id: RequestID?
-    ) {
+    private func renew(_ session: Session, token: String, id: RequestID?) {
         switch verifier.verify(token, nowMilliseconds: now.wall.milliseconds) {
         case .valid(let claims) where UserID(claims.userId) == session.user.id:
             session.expiresAt = expiry(of: claims)
             session.hasWarnedOfExpiry = false
-            if let id { reply(connection, id, expiresAt: claims.expiresAtMilliseconds) }
-            scheduleCheck(connection)
+            if let id { reply(session, id, expiresAt: claims.expiresAtMilliseconds) }
+            if let connection = transport(of: session) { scheduleCheck(connection) }
         case .expired:
-            refuseToken(connection, isExpired: true, id: id)
+            refuseToken(session, isExpired: true, id: id)
         case .valid, .invalid:
-            refuseToken(connection, isExpired: false, id: id)
+            refuseToken(session, isExpired: false, id: id)
         }
     }
 
-    private func reply(_ connection: Connection, _ id: RequestID, expiresAt: Int64) {
-        send(
-            connection,
-            text: EventEncoder.ack(id, in: connection.dialect) { json in
-                json.key("exp")
-                json.integer(expiresAt / 1_000)
-            })
+    private func reply(_ session: Session, _ id: RequestID, expiresAt: Int64) {
+        acknowledge(session, id) { json in
+            json.key("exp")
+            json.integer(expiresAt / 1_000)
+        }
     }
 
     /// On the monotonic clock, so a jump of the wall clock ends no session (P20). A token that was
@@ -351,95 +397,85 @@ extension GatewayShard {
     // MARK: Limits
 
     private func takeJoins(
-        _ count: Int, _ frame: DecodedFrame, _ connection: Connection, _ session: Session
+        _ count: Int, _ frame: DecodedFrame, _ session: Session
     ) -> Bool {
         guard
             let wait = session.user.joins.take(
                 rate: limits.joinsPerSecond, periodMs: 1_000, burst: limits.joinsPerSecond,
                 now: now.instant)
         else { return true }
-        limit(connection, session, frame, retryAfterMs: wait)
+        limit(session, frame, retryAfterMs: wait)
         return false
     }
 
     func limit(
-        _ connection: Connection, _ session: Session, _ frame: DecodedFrame, retryAfterMs: Int
+        _ session: Session, _ frame: DecodedFrame, retryAfterMs: Int
     ) {
         limit(
-            connection, session, frame,
+            session, frame,
             CommandError(
                 .rateLimited, "too many of these; nothing was queued, retry later",
                 retryAfterMs: retryAfterMs))
     }
 
     func limit(
-        _ connection: Connection, _ session: Session, _ frame: DecodedFrame, _ error: CommandError
+        _ session: Session, _ frame: DecodedFrame, _ error: CommandError
     ) {
         counters[.rateLimited] += 1
-        refuse(connection, error, frame)
+        refuse(session, error, frame)
         if session.user.strikes.add(
             limit: limits.strikesPer60Seconds, windowMs: 60_000, now: now.instant)
         {
-            disconnect(connection, .tooManyStrikes)
+            disconnect(session, .tooManyStrikes)
         }
     }
 
-    private func countBadInput(_ connection: Connection) {
+    private func countBadInput(_ session: Session) {
         counters[.badInputs] += 1
-        if let session = connection.session,
-            session.countBadInput(limit: limits.badInputsPer60Seconds, now: now.instant)
-        {
-            disconnect(connection, .tooManyBadInputs)
+        if session.countBadInput(limit: limits.badInputsPer60Seconds, now: now.instant) {
+            disconnect(session, .tooManyBadInputs)
         }
     }
 
     // MARK: Answers
 
-    private func refuse(_ connection: Connection, _ error: CommandError, _ frame: DecodedFrame) {
-        send(
-            connection,
-            text: EventEncoder.refusal(
-                error, id: frame.id, event: frame.name, in: connection.dialect))
+    private func refuse(_ session: Session, _ error: CommandError, _ frame: DecodedFrame) {
+        reply(session, frame.id, frame.name, .refused(error))
     }
 
-    func reply(
-        _ connection: Connection, _ id: RequestID?, _ name: CommandName?, _ reply: Reply
-    ) {
+    func reply(_ session: Session, _ id: RequestID?, _ name: CommandName?, _ reply: Reply) {
         switch reply {
         case .refused(let error):
-            send(
-                connection,
-                text: EventEncoder.refusal(
-                    error, id: id, event: name, in: connection.dialect))
+            if let id {
+                answer(session, id, EventEncoder.refusalPayload(error))
+            } else {
+                send(session, EventEncoder.error(error, event: name))
+            }
         case .done:
             guard let id else { return }
-            send(connection, text: EventEncoder.ack(id, in: connection.dialect) { _ in })
+            acknowledge(session, id) { _ in }
         case .cursor(let delivered, let read):
             guard let id else { return }
-            send(
-                connection,
-                text: EventEncoder.ack(id, in: connection.dialect) { json in
-                    json.key("deliveredSeq")
-                    json.integer(delivered)
-                    json.key("readSeq")
-                    json.integer(read)
-                })
+            acknowledge(session, id) { json in
+                json.key("deliveredSeq")
+                json.integer(delivered)
+                json.key("readSeq")
+                json.integer(read)
+            }
         case .sent(let message, let chat, let seq, let createdAt, let isDuplicate):
             guard let id else { return }
-            send(
-                connection,
-                text: EventEncoder.ack(id, in: connection.dialect) { json in
-                    json.key("messageId")
-                    json.string(message.text)
-                    json.key("chatId")
-                    json.string(chat.text)
-                    json.key("seq")
-                    json.integer(seq)
-                    json.key("createdAt")
-                    json.timestamp(milliseconds: createdAt.milliseconds)
-                    json.key("duplicate")
-                    json.bool(isDuplicate)
-                })
+            acknowledge(session, id) { json in
+                json.key("messageId")
+                json.string(message.text)
+                json.key("chatId")
+                json.string(chat.text)
+                json.key("seq")
+                json.integer(seq)
+                json.key("createdAt")
+                json.timestamp(milliseconds: createdAt.milliseconds)
+                json.key("duplicate")
+                json.bool(isDuplicate)
+            }
         }
     }
 

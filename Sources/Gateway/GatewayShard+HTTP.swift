@@ -2,6 +2,7 @@ import Basics
 import Domain
 import HTTP
 import Identity
+import SocketIO
 import WebSocket
 import Wire
 
@@ -87,6 +88,10 @@ extension GatewayShard {
         case .head(let length):
             let head = requestParser.head
             let total = length + (head.contentLength ?? 0)
+            if let home = homeElsewhere(head, rest) {
+                handOver(connection, http, to: home, rest)
+                return nil
+            }
             guard rest.count >= total else {
                 if refusesEarly(connection, head, rest.extracting(0..<length)) { return nil }
                 http.needed = total
@@ -114,19 +119,67 @@ extension GatewayShard {
     private func refusesEarly(
         _ connection: Connection, _ head: RequestHead, _ bytes: Span<UInt8>
     ) -> Bool {
-        if takesBody(head, bytes) { return false }
+        if takesBody(connection, head, bytes) { return false }
         let nothing: [UInt8] = []
         handle(connection, head, bytes, body: nothing.span, keepsAlive: false)
         return true
     }
 
-    private func takesBody(_ head: RequestHead, _ bytes: Span<UInt8>) -> Bool {
-        guard head.method == .post, let token = Credentials.bearer(head, bytes),
-            let path = HTTPRequest(head: head, bytes: bytes).path,
+    private func takesBody(
+        _ connection: Connection, _ head: RequestHead, _ bytes: Span<UInt8>
+    ) -> Bool {
+        guard head.method == .post, let path = HTTPRequest(head: head, bytes: bytes).path else {
+            return false
+        }
+        if engineFace(path) != nil { return takesEngineBody(connection, head, bytes) }
+        guard let token = Credentials.bearer(head, bytes),
             path.starts(with: ["api", "v1", "chats"]),
             case .valid = verifier.verify(token, nowMilliseconds: now.wall.milliseconds)
         else { return false }
         return true
+    }
+
+    /// The body of a POST is waited for where its session lives, and no other is coming.
+    private func takesEngineBody(
+        _ connection: Connection, _ head: RequestHead, _ bytes: Span<UInt8>
+    ) -> Bool {
+        guard let length = head.contentLength, length <= limits.frameBytes,
+            let sid = Self.engineSID(head, bytes), let id = sid.flatMap({ EngineID($0.utf8.span) }),
+            let engine = engine(id), engine.isPolling
+        else { return false }
+        // A second one is handled without its body, and found to be one too many.
+        if let other = engine.post, other != connection.key { return false }
+        beginPost(engine, connection)
+        return true
+    }
+
+    // MARK: Handing over
+
+    /// The shard whose Engine.IO session a request names, where that is not this one.
+    private func homeElsewhere(_ head: RequestHead, _ bytes: Span<UInt8>) -> Int? {
+        guard shardCount > 1, head.query != nil, let sid = Self.engineSID(head, bytes),
+            let id = sid.flatMap({ EngineID($0.utf8.span) }), id.shard < shardCount,
+            id.shard != index, id.owner == UInt32(truncatingIfNeeded: configuration.instance),
+            let path = HTTPRequest(head: head, bytes: bytes).path, engineFace(path) != nil
+        else { return nil }
+        return Int(id.shard)
+    }
+
+    /// The connection goes there, with all it has said that nobody has read. Answers that are still to
+    /// be written go out first.
+    private func handOver(
+        _ connection: Connection, _ http: HTTPExchange, to shard: Int, _ bytes: Span<UInt8>
+    ) {
+        http.needed = 0
+        http.scanned = 0
+        guard connection.outbox.isEmpty else { return }
+        release(connection)
+        connection.phase = .draining
+        output.handedOver.append(
+            (
+                connection.key, shard,
+                MovedConnection(descriptor: -1, address: http.peer, bytes: bytes.copied())
+            ))
     }
 
     /// A request took too long to arrive.
@@ -170,6 +223,10 @@ extension GatewayShard {
             answerPreflight(connection, request)
             return
         }
+        if let face = engineFace(path) {
+            serveEngine(connection, request, face, head, bytes, body)
+            return
+        }
         if let socket = socketPath(path) {
             upgrade(connection, request, head, bytes, to: socket)
             return
@@ -204,32 +261,9 @@ extension GatewayShard {
     ) {
         var request = request
         request.route = .socket
-        let facts = HandshakeFacts(
-            isGET: head.method == .get, isHTTP11: head.minorVersion == 1,
-            upgradeListsWebSocket: head.upgradeListsWebSocket,
-            connectionListsUpgrade: head.connectionListsUpgrade,
-            key: head.webSocketKey, version: head.webSocketVersion,
-            hasRepeatedField: head.repeatsWebSocketField)
-        let accept: [UInt8]
-        switch Handshake.accept(facts, in: bytes) {
-        case .success(let key): accept = key
-        case .failure(let refusal):
-            refuseHandshake(connection, request, refusal)
-            return
-        }
-        guard !isDraining else {
-            answer(
-                connection, request,
-                CommandError(.draining, "this server is stopping", retryAfterMs: 1_000))
-            return
-        }
-        if let address = connection.http?.address, let wait = takeConnect(address) {
-            counters[.rateLimited] += 1
-            answer(
-                connection, request,
-                CommandError(
-                    .rateLimited, "too many connections from this address; wait",
-                    retryAfterMs: wait))
+        guard let accept = acceptHandshake(connection, request, head, bytes) else { return }
+        if let error = refusalOfHandshake(connection) {
+            answer(connection, request, error)
             return
         }
         guard case .plain = socket else {
@@ -237,6 +271,52 @@ extension GatewayShard {
             return
         }
         upgradePlain(connection, request, accept, Credentials(head, bytes))
+    }
+
+    /// The upgrade of an Engine.IO request; `then` goes on with the WebSocket.
+    func upgradeEngine(
+        _ connection: Connection, _ request: HTTPRequest, _ head: RequestHead,
+        _ bytes: Span<UInt8>, then: () -> Void
+    ) {
+        guard let accept = acceptHandshake(connection, request, head, bytes) else { return }
+        if let error = refusalOfHandshake(connection) {
+            answer(connection, request, error)
+            return
+        }
+        switchProtocols(connection, accept, subprotocol: nil)
+        then()
+    }
+
+    /// The answer's key, or nil where the handshake of a WebSocket was refused.
+    private func acceptHandshake(
+        _ connection: Connection, _ request: HTTPRequest, _ head: RequestHead,
+        _ bytes: Span<UInt8>
+    ) -> [UInt8]? {
+        let facts = HandshakeFacts(
+            isGET: head.method == .get, isHTTP11: head.minorVersion == 1,
+            upgradeListsWebSocket: head.upgradeListsWebSocket,
+            connectionListsUpgrade: head.connectionListsUpgrade,
+            key: head.webSocketKey, version: head.webSocketVersion,
+            hasRepeatedField: head.repeatsWebSocketField)
+        switch Handshake.accept(facts, in: bytes) {
+        case .success(let key): return key
+        case .failure(let refusal):
+            refuseHandshake(connection, request, refusal)
+            return nil
+        }
+    }
+
+    /// Why there is no new session just now; nil where there is.
+    func refusalOfHandshake(_ connection: Connection) -> CommandError? {
+        guard !isDraining else {
+            return CommandError(.draining, "this server is stopping", retryAfterMs: 1_000)
+        }
+        if let address = connection.http?.address, let wait = takeConnect(address) {
+            counters[.rateLimited] += 1
+            return CommandError(
+                .rateLimited, "too many connections from this address; wait", retryAfterMs: wait)
+        }
+        return nil
     }
 
     private func upgradePlain(
@@ -406,7 +486,7 @@ extension GatewayShard {
     }
 
     /// Writes one whole answer, and goes on with what the client sent behind the request.
-    private func finish(
+    func finish(
         _ connection: Connection, _ request: HTTPRequest, status: UInt16,
         _ write: (inout [UInt8], ResponseWriter) -> [UInt8]
     ) {
@@ -421,6 +501,9 @@ extension GatewayShard {
                 _ = response.field(
                     "Access-Control-Allow-Origin", untrusted: origin, into: &output)
                 response.field("Vary", "Origin", into: &output)
+                if request.allowsCredentials {
+                    response.field("Access-Control-Allow-Credentials", "true", into: &output)
+                }
             }
             if !request.keepsAlive { response.field("Connection", "close", into: &output) }
             let body = write(&output, response)

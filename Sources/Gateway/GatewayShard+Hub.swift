@@ -9,10 +9,10 @@ extension GatewayShard {
     // MARK: Publishing
 
     /// Tells all that follow a channel. What is homed here needs no bus to get here.
-    func publish(_ channel: Channel, _ content: Publication.Content, from key: ConnectionKey?) {
+    func publish(_ channel: Channel, _ content: Publication.Content, from key: SubscriberKey?) {
         let publication = Publication(
             channel: channel, content: content,
-            origin: Origin(instance: configuration.instance, connection: key?.packed ?? 0))
+            origin: Origin(instance: configuration.instance, subscriber: key?.packed ?? 0))
         let isHome = channel.home(of: shardCount) == index
         if busReachesOthers || !isHome { output.publications.append(publication) }
         if isHome { acceptAtHome(publication) }
@@ -54,6 +54,13 @@ extension GatewayShard {
                         ReadRange(
                             chat: chat, after: after, maximumEntries: HomeDirectory.repairPage)),
                     .range(chat))
+            case .readMarked(let receipt, let origin):
+                guard encodesLegacy else { break }
+                let seq = receipt.readSeq ?? receipt.deliveredSeq ?? 0
+                submit(
+                    .readRange(
+                        ReadRange(chat: receipt.chat, after: seq - 1, maximumEntries: 1)),
+                    .marked(receipt, origin))
             case .holdBackTimer(let chat):
                 startChatTimer(
                     ChatTimer(chat: chat, retriesHead: false), inMs: limits.holdBackMs)
@@ -110,6 +117,9 @@ extension GatewayShard {
             carryOut(effects)
         case .watching(let channel, let ticket, let head):
             watching(channel, ticket: ticket, head: head)
+        case .handedOver:
+            // The driver's: it has the socket, and gives its bytes like any others.
+            break
         case .drain:
             beginDraining()
         }
@@ -167,29 +177,44 @@ extension GatewayShard {
 
     /// The topic of a channel, where the subscriber follows it.
     func followedTopic(_ channel: Channel, by subscriber: Subscriber) -> Topic? {
-        guard let index = topicIndices[channel],
-            subscriber.subscriptions.contains(where: { $0.topic == index })
+        guard let index = topicIndices[channel], let topic = topics[Int(index)],
+            subscriber.follows(topic)
         else { return nil }
-        return topics[Int(index)]
+        return topic
     }
 
     // MARK: Subscriptions
 
     /// A place in the slab for somebody who speaks through the connection. There are no more of
-    /// them than connections, so 24 bits name it.
-    func takePlace(of connection: Connection) -> UInt32 {
-        if let place = freePlaces.popLast() {
+    /// them than connections have namespaces, and 24 bits name it.
+    func takePlace(of connection: Connection) -> SubscriberKey {
+        let place: UInt32
+        if let free = freePlaces.popLast() {
+            place = free
             transports[Int(place)] = connection.key.slot
-            return place
+        } else {
+            place = UInt32(subscribers.count)
+            subscribers.append(nil)
+            transports.append(connection.key.slot)
         }
-        subscribers.append(nil)
-        transports.append(connection.key.slot)
-        return UInt32(subscribers.count - 1)
+        subscriberGeneration = subscriberGeneration == .max ? 1 : subscriberGeneration + 1
+        return SubscriberKey(place: place, shard: index, generation: subscriberGeneration)
     }
 
-    func seat(_ subscriber: Subscriber, on connection: Connection) {
-        subscribers[Int(subscriber.place)] = subscriber
-        connection.subscriber = subscriber
+    /// The session of that key, while it lives.
+    func session(_ key: SubscriberKey) -> Session? {
+        guard Int(key.place) < subscribers.count, let found = subscribers[Int(key.place)],
+            found.key == key
+        else { return nil }
+        return found.session
+    }
+
+    /// What was said to it may have ended it.
+    func isLive(_ session: Session) -> Bool { subscribers[Int(session.place)] === session }
+
+    /// The connection that a subscriber speaks through.
+    func transport(of subscriber: Subscriber) -> Connection? {
+        connections[Int(transports[Int(subscriber.place)])]
     }
 
     /// Ends all that it follows; its place is another's from here on.
@@ -248,11 +273,14 @@ extension GatewayShard {
             case .chat(let chat) = delivery.channel
         {
             // Read from the store: whoever caused it here has its ack.
-            let connection = recentEntries.connection(of: delivery.seq, in: chat)
-            if connection != 0 {
+            let subscriber = recentEntries.subscriber(of: delivery.seq, in: chat)
+            if subscriber != 0 {
                 delivery = delivery.caused(
-                    by: Origin(instance: configuration.instance, connection: connection))
+                    by: Origin(instance: configuration.instance, subscriber: subscriber))
             }
+        }
+        if let message = delivery.message, case .chat(let chat) = delivery.channel {
+            recentMessages.note(chat, for: message)
         }
         let before = topic.pendingBytes
         guard topic.accept(delivery) else { return }
@@ -278,8 +306,8 @@ extension GatewayShard {
     /// it.
     private func serveLast(_ user: UserID, through end: Seq, of topic: Topic) {
         guard let state = users[user] else { return }
-        for key in state.connections {
-            guard let connection = connection(key), let session = connection.session,
+        for key in state.sessions {
+            guard let session = session(key),
                 let subscription = session.subscriptions.first(where: {
                     $0.topic == topic.index
                 })
@@ -289,12 +317,12 @@ extension GatewayShard {
             guard served < end else { continue }
             let passing = topic.pass?.deliveries ?? []
             for delivery in passing + topic.pending where delivery.seq > served {
-                deliver(delivery, to: connection)
+                deliver(delivery, to: session)
             }
             unsubscribe(session, from: topic)
             // The news that they are back may have overtaken this one on its way from another shard.
-            if connection.dialect.isLegacy, case .chat(let chat) = topic.channel {
-                broughtIn(connection, to: chat, since: topic.applied)
+            if session.dialect.followsAll, case .chat(let chat) = topic.channel {
+                broughtIn(session, to: chat, since: topic.applied)
             }
         }
         releaseIfUnused(topic)
@@ -380,15 +408,23 @@ extension GatewayShard {
             connection.outbox.append(shared: pass.joined(in: encoding), from: &pool)
         }
         markDirty(connection)
+        if encoding.isSocketIO, pass.firstSeq > 0 { oweReceipt(connection) }
         return connection.outbox.count - before
+    }
+
+    /// The connection was given entries: where it is a Socket.IO client's, its next pong says that
+    /// they arrived, and is asked for soon.
+    func oweReceipt(_ connection: Connection) {
+        if let engine = connection.engine, !engine.isOwedPing { owePing(engine) }
     }
 
     /// Where not everybody gets everything.
     private func serve(
         _ connection: Connection, _ member: Topic.Member, _ pass: Topic.Pass, after delivered: Seq
     ) {
+        guard let subscriber = subscribers[Int(member.place)] else { return }
         if !pass.isSelective, pass.firstSeq == 0 || pass.firstSeq > delivered,
-            !pass.exceptions.contains(connection.key.packed),
+            !pass.exceptions.contains(subscriber.key.packed),
             !pass.hasDroppable || connection.outbox.count < limits.outboxBytes / 2
         {
             counters[.outboxBytes] += servePlain(connection, member.encoding, pass)
@@ -397,30 +433,32 @@ extension GatewayShard {
             return
         }
         for delivery in pass.deliveries where delivery.seq == 0 || delivery.seq > delivered {
-            deliver(delivery, to: connection)
+            deliver(delivery, to: subscriber)
         }
     }
 
-    /// The careful path: one delivery to one connection, if it is for them.
-    func deliver(_ delivery: Delivery, to connection: Connection) {
+    /// The careful path: one delivery to one subscriber, if it is for them.
+    func deliver(_ delivery: Delivery, to subscriber: Subscriber) {
         // An earlier one of the same run may have filled its outbox: nothing follows a close frame.
-        guard connection.isWebSocket else { return }
+        guard let connection = transport(of: subscriber), connection.isOpen else { return }
         let isOrigin =
             delivery.origin.instance == configuration.instance
-            && delivery.origin.connection == connection.key.packed
+            && delivery.origin.subscriber == subscriber.key.packed
         switch delivery.audience {
         case .all: break
         case .allButOrigin: if isOrigin { return }
-        case .allButCanonicalOrigin: if isOrigin, !connection.dialect.isLegacy { return }
+        case .allButCanonicalOrigin: if isOrigin, !subscriber.dialect.hearsEcho { return }
         case .user(let user):
-            guard !isOrigin, connection.session?.user.id == user else { return }
+            guard !isOrigin, subscriber.session?.user.id == user else { return }
         }
         switch delivery.content {
         case .joined(let chat, let since):
-            if connection.dialect.isLegacy { broughtIn(connection, to: chat, since: since) }
+            if subscriber.dialect.followsAll, let session = subscriber.session {
+                broughtIn(session, to: chat, since: since)
+            }
             return
         case .disconnect:
-            disconnect(connection, .revoked)
+            if let session = subscriber.session { revoke(session) }
             return
         case .event, .text:
             break
@@ -429,8 +467,9 @@ extension GatewayShard {
             counters[.droppedEphemeral] += 1
             return
         }
-        let encoding = connection.encoding
+        let encoding = subscriber.encoding
         append(to: connection) { delivery.append(in: encoding, to: &$0) }
+        if encoding.isSocketIO, delivery.seq > 0 { oweReceipt(connection) }
         counters[.deliveries] += 1
         closeIfTooSlow(connection)
     }
@@ -440,16 +479,17 @@ extension GatewayShard {
     func joinRoom(_ connection: Connection, _ name: String) {
         let topic = topic(for: .room(name))
         let subscriber = Subscriber(
-            place: takePlace(of: connection), encoding: connection.encoding,
-            transport: connection.key)
-        seat(subscriber, on: connection)
+            key: takePlace(of: connection), encoding: connection.encoding)
+        subscribers[Int(subscriber.place)] = subscriber
+        connection.subscriber = subscriber
         subscribe(subscriber, to: topic, deliveredSeq: 0)
     }
 
     func publishToRoom(_ connection: Connection, _ text: [UInt8]) {
-        guard let subscription = connection.subscriber?.subscriptions.first,
+        guard let subscriber = connection.subscriber,
+            let subscription = subscriber.subscriptions.first,
             let topic = topics[Int(subscription.topic)]
         else { return }
-        publish(topic.channel, .text(text), from: connection.key)
+        publish(topic.channel, .text(text), from: subscriber.key)
     }
 }

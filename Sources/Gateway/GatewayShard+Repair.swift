@@ -116,7 +116,7 @@ extension GatewayShard {
         }
         carryOut(effects)
         // Nobody of this instance caused them; what was told before, the home tells no more.
-        let origin = Origin(instance: 0, connection: 0)
+        let origin = Origin(instance: 0, subscriber: 0)
         for var receipt in news.receipts {
             if receipt.at.milliseconds == 0 { receipt.at = now.wall }
             acceptAtHome(

@@ -32,33 +32,33 @@ final class TopicRequest {
 
 /// Subscribing to topics: one request at a time, each as a whole or not at all.
 extension GatewayShard {
-    func enqueue(_ request: TopicRequest, _ connection: Connection, _ session: Session) {
+    func enqueue(_ request: TopicRequest, _ session: Session) {
         guard session.topicRequests.count < TopicRequest.maximumQueued else {
-            limit(connection, session, request.frame, retryAfterMs: 1_000)
+            limit(session, request.frame, retryAfterMs: 1_000)
             return
         }
         session.topicRequests.append(request)
-        advance(connection, session)
+        advance(session)
     }
 
     /// A channel that the first request waited for is followed now.
-    func subscriptionHolds(_ key: ConnectionKey) {
-        guard let connection = connection(key), let session = connection.session,
+    func subscriptionHolds(_ key: SubscriberKey) {
+        guard let session = session(key),
             let request = session.topicRequests.first, request.awaited > 0
         else { return }
         request.awaited -= 1
-        advance(connection, session)
+        advance(session)
     }
 
     /// Carries out what is queued, up to one that has to wait. An answer may end the connection.
-    private func advance(_ connection: Connection, _ session: Session) {
-        while connection.session === session, let request = session.topicRequests.first {
+    private func advance(_ session: Session) {
+        while isLive(session), let request = session.topicRequests.first {
             if request.isSubscribing, !request.hasStarted {
                 request.hasStarted = true
                 guard watch(request, session) else {
                     session.topicRequests.removeFirst()
                     limit(
-                        connection, session, request.frame,
+                        session, request.frame,
                         .tooManyTopics(limits.topicsPerConnection))
                     continue
                 }
@@ -66,9 +66,9 @@ extension GatewayShard {
             guard request.awaited == 0 else { return }
             session.topicRequests.removeFirst()
             if request.isSubscribing {
-                subscribe(connection, session, request)
+                subscribe(session, request)
             } else {
-                unsubscribe(connection, session, request)
+                unsubscribe(session, request)
             }
         }
         // An empty array that was not always empty keeps its memory.
@@ -85,7 +85,7 @@ extension GatewayShard {
             topic.pins += 1
             request.watched.append(topic)
             if !topic.isFollowing {
-                topic.waitingForHome.append(session.transport)
+                topic.waitingForHome.append(session.key)
                 request.awaited += 1
             }
         }
@@ -104,17 +104,17 @@ extension GatewayShard {
     }
 
     private func subscribe(
-        _ connection: Connection, _ session: Session, _ request: TopicRequest
+        _ session: Session, _ request: TopicRequest
     ) {
-        acknowledge(connection, request)
-        if connection.session === session {
+        acknowledge(session, request)
+        if isLive(session) {
             for topic in request.watched { subscribe(session, to: topic, deliveredSeq: 0) }
         }
         unpin(request)
     }
 
     private func unsubscribe(
-        _ connection: Connection, _ session: Session, _ request: TopicRequest
+        _ session: Session, _ request: TopicRequest
     ) {
         let followed = followedTopics(of: session)
         for name in request.names where followed.contains(name) {
@@ -122,19 +122,17 @@ extension GatewayShard {
             unsubscribe(session, from: topic)
             releaseIfUnused(topic)
         }
-        acknowledge(connection, request)
+        acknowledge(session, request)
     }
 
-    private func acknowledge(_ connection: Connection, _ request: TopicRequest) {
+    private func acknowledge(_ session: Session, _ request: TopicRequest) {
         guard let id = request.frame.id else { return }
-        send(
-            connection,
-            text: EventEncoder.ack(id, in: connection.dialect) { json in
-                json.key("topics")
-                json.beginArray()
-                for name in request.names { json.string(name.text) }
-                json.endArray()
-            })
+        acknowledge(session, id) { json in
+            json.key("topics")
+            json.beginArray()
+            for name in request.names { json.string(name.text) }
+            json.endArray()
+        }
     }
 
     func abandonTopics(of session: Session) {

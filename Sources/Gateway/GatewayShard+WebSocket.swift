@@ -110,7 +110,15 @@ extension GatewayShard {
             let frame = CommandDecoder.decode(
                 bytes.span.extracting(message.range), with: &json, limits: limits)
             perform(frame, connection)
-        case .http, .closing, .draining:
+        case .engine:
+            if let engine = connection.engine {
+                receiveEngine(engine, message.kind, message.range, bytes.span)
+            }
+        case .probing:
+            if let engine = connection.engine {
+                receiveProbe(engine, connection, message.kind, message.range, bytes.span)
+            }
+        case .http, .polling, .closing, .draining:
             break
         }
     }
@@ -151,6 +159,10 @@ extension GatewayShard {
     private func disconnect(
         _ connection: Connection, _ reason: DisconnectReason, code: CloseCode, _ text: String
     ) {
+        if connection.phase == .polling {
+            endPolling(connection, reason)
+            return
+        }
         guard connection.isWebSocket else { return }
         if reason == .slowConsumer { counters[.slowConsumersClosed] += 1 }
         leaveSession(connection)
@@ -178,14 +190,35 @@ extension GatewayShard {
         closeIfTooSlow(connection)
     }
 
-    func send(_ connection: Connection, _ event: EncodedEvent) {
-        let dialect = connection.dialect
-        append(to: connection) { output in
-            FrameHeader.encode(
-                opcode: .text, length: event.textCount(in: dialect), into: &output)
-            event.append(in: dialect, to: &output)
+    func send(_ session: Session, _ event: EncodedEvent) {
+        say(session) { session.encoding.append(event, to: &$0) }
+    }
+
+    /// Answers a request of a session.
+    func answer(_ session: Session, _ id: RequestID, _ payload: [UInt8]) {
+        say(session) { session.encoding.append(answer: payload, to: id, into: &$0) }
+    }
+
+    /// Answers a request that was carried out.
+    func acknowledge(
+        _ session: Session, _ id: RequestID, _ fields: (inout JSONWriter) -> Void
+    ) {
+        answer(session, id, EventEncoder.ackPayload(fields))
+    }
+
+    /// Nothing where it has ended: what follows a close frame is not read.
+    private func say(_ session: Session, _ write: (inout [UInt8]) -> Void) {
+        guard isLive(session), let connection = transport(of: session), connection.isOpen else {
+            return
         }
+        append(to: connection, write)
         closeIfTooSlow(connection)
+    }
+
+    /// Ends the connection of a session, and with it all who speak through it.
+    func disconnect(_ session: Session, _ reason: DisconnectReason) {
+        guard isLive(session), let connection = transport(of: session) else { return }
+        disconnect(connection, reason)
     }
 
     /// Says a payload again that has just come, under a header of our own.

@@ -3,6 +3,7 @@ import BusCore
 import Domain
 import HTTP
 import Identity
+import SocketIO
 import StoreCore
 import WebSocket
 import Wire
@@ -13,8 +14,9 @@ import Wire
 ///
 ///     beginTick ─ accept / receive(bytes) / peerEnded / receive(mail) ─ endTick ─ flush ─ takeOutput
 ///
-/// Made and used on one thread. Files in reading order: this one (state and tick), +HTTP,
-/// Endpoints, +WebSocket, +Commands, +Answers, +CatchUp, +Topics, +Hub, +Repair, +Foreign.
+/// Made and used on one thread. Files in reading order: this one (state and tick), +Timers, +HTTP,
+/// Endpoints, +WebSocket, +Polling, +Engine, +SocketIO, +Commands, +Answers, +CatchUp, +Topics, +Hub,
+/// +Repair, +Foreign.
 package final class GatewayShard {
     package let index: Int
     let shardCount: Int
@@ -54,6 +56,10 @@ package final class GatewayShard {
     /// subscribers and not in them, because each delivery reads it.
     var transports: [UInt32] = []
     var freePlaces: [UInt32] = []
+    var subscriberGeneration: UInt32 = 0
+    /// The Engine.IO sessions that are at home here.
+    var engines: [EngineID: EngineSession] = [:]
+    var owedPings: [EngineSession] = []
     var topics: [Topic?] = []
     var freeTopics: [Int32] = []
     var topicIndices: [Channel: Int32] = [:]
@@ -67,6 +73,12 @@ package final class GatewayShard {
     var notices = Notices()
     var locates = 0
     var recentEntries = RecentEntries()
+    /// Which chat the messages are in that were delivered last: a client of the main namespace names
+    /// what it read by the message alone.
+    var recentMessages = RecentMap<MessageID, ChatID>(capacity: 4_096)
+    /// Whether anybody ever came over Socket.IO, to this instance: then somebody may have to be told
+    /// of messages instead of marks.
+    var encodesLegacy: Bool { status.hasSocketIO }
 
     // Work that waits for an answer of the store.
     var pendingWork: [UInt64: PendingWork] = [:]
@@ -95,6 +107,8 @@ package final class GatewayShard {
         package var halfClosed: [ConnectionKey] = []
         /// Gone: close the descriptor.
         package var closed: [ConnectionKey] = []
+        /// To another shard with their sockets: what they ask for is there.
+        package var handedOver: [(connection: ConnectionKey, shard: Int, MovedConnection)] = []
         var deliveries: [[Delivery]] = []
     }
 
@@ -103,7 +117,9 @@ package final class GatewayShard {
         var retriesHead: Bool
     }
 
-    enum TimerKind: UInt8 { case connection, cursors, chat, housekeeping, comparison, antiEntropy }
+    enum TimerKind: UInt8 {
+        case connection, cursors, chat, housekeeping, comparison, antiEntropy, owedPings
+    }
 
     package init(
         index: Int, shardCount: Int, configuration: GatewayConfiguration, status: NodeStatus,
@@ -215,6 +231,12 @@ package final class GatewayShard {
         var index = 0
         while index < flushing.count {
             let next = connection(flushing[index])
+            if let next, next.phase == .polling {
+                index += 1
+                next.isDirty = false
+                answerPoll(of: next)
+                continue
+            }
             if let run = next?.outbox.onlyRun {
                 unsafe index = flushRun(run, from: index, write)
                 continue
@@ -278,7 +300,7 @@ package final class GatewayShard {
     }
 
     /// A connection's bytes were offered; so many were taken, a negative number for "it is gone".
-    private func offered(_ count: Int, taken written: Int, _ connection: Connection) {
+    func offered(_ count: Int, taken written: Int, _ connection: Connection) {
         counters[.flushes] += 1
         guard written >= 0 else {
             close(connection)
@@ -299,7 +321,7 @@ package final class GatewayShard {
     }
 
     @inline(__always)
-    private func flushed(_ connection: Connection) {
+    func flushed(_ connection: Connection) {
         if connection.outbox.isEmpty, connection.phase == .draining, !connection.hasHalfClosed {
             connection.hasHalfClosed = true
             output.halfClosed.append(connection.key)
@@ -309,11 +331,20 @@ package final class GatewayShard {
         }
         if connection.mayResume, connection.outbox.count < limits.outboxBytes / 4 {
             connection.mayResume = false
-            if let job = connection.session?.job, job.isPaused {
+            var resumes = false
+            for session in sessions(on: connection) {
+                guard let job = session.job, job.isPaused else { continue }
                 job.isPaused = false
-                resumable.append(connection.key)
+                resumes = true
             }
+            if resumes { resumable.append(connection.key) }
         }
+    }
+
+    /// Those who speak through a connection.
+    func sessions(on connection: Connection) -> [Session] {
+        if let engine = connection.ownEngine { return engine.clients.map(\.session) }
+        return connection.session.map { [$0] } ?? []
     }
 
     // MARK: Connections
@@ -321,27 +352,31 @@ package final class GatewayShard {
     /// A new TCP connection. nil where there is no place for it: answer nothing, close it.
     package func accept(address: IPAddress) -> ConnectionKey? {
         guard !isDraining, openConnections < max(1, limits.connections / shardCount),
-            connections.count < ConnectionKey.maximumSlots
+            let key = takeSlot()
         else {
             counters[.connectionsShed] += 1
             return nil
         }
+        let connection = Connection(key: key, address: address, now: now.instant)
+        connections[Int(key.slot)] = connection
+        counters[.connectionsAccepted] += 1
+        setDeadline(connection, inMs: limits.requestHeadTimeoutMs)
+        return key
+    }
+
+    /// The key of a slot that is free; nil where there is none.
+    func takeSlot() -> ConnectionKey? {
         let slot: UInt32
         if let free = freeSlots.popLast() {
             slot = free
         } else {
+            guard connections.count < ConnectionKey.maximumSlots else { return nil }
             slot = UInt32(connections.count)
             connections.append(nil)
             generations.append(0)
         }
         generations[Int(slot)] = generations[Int(slot)] == .max ? 1 : generations[Int(slot)] + 1
-        let key = ConnectionKey(
-            slot: slot, shard: index, generation: generations[Int(slot)])
-        let connection = Connection(key: key, address: address, now: now.instant)
-        connections[Int(slot)] = connection
-        counters[.connectionsAccepted] += 1
-        setDeadline(connection, inMs: limits.requestHeadTimeoutMs)
-        return key
+        return ConnectionKey(slot: slot, shard: index, generation: generations[Int(slot)])
     }
 
     @inline(__always)
@@ -367,9 +402,11 @@ package final class GatewayShard {
     /// The peer ended its half, or the socket failed.
     package func peerEnded(_ key: ConnectionKey) {
         guard let connection = connection(key) else { return }
-        // A half-closed HTTP client may still read its answer; a WebSocket client said nothing
-        // more.
-        if connection.phase == .http, connection.isAnswering || !connection.outbox.isEmpty {
+        // A half-closed HTTP client may still read its answer, unless it is a poll that is given up; a
+        // WebSocket client said nothing more.
+        if connection.phase == .http, connection.engine == nil,
+            connection.isAnswering || !connection.outbox.isEmpty
+        {
             connection.phase = .draining
             connection.http?.inbound = []
             setDeadline(connection, inMs: limits.closeTimeoutMs)
@@ -398,200 +435,51 @@ package final class GatewayShard {
     /// Frees everything that hangs off a connection. Its slot is reused from the next tick on.
     func close(_ connection: Connection) {
         guard connections[Int(connection.key.slot)] === connection else { return }
-        connections[Int(connection.key.slot)] = nil
-        closedSlots.append(connection.key.slot)
+        release(connection)
+        let hasSocket = connection.phase != .polling
         leaveSession(connection)
         // Whoever still holds it finds that there is nothing more to say to it.
         connection.phase = .draining
         counters[.outboxBytes] -= connection.outbox.count
         connection.outbox.clear(returningTo: &pool)
+        guard hasSocket else { return }
         counters[.connectionsClosed] += 1
         output.closed.append(connection.key)
+    }
+
+    /// Its slot is another's from the next tick on.
+    func release(_ connection: Connection) {
+        connections[Int(connection.key.slot)] = nil
+        closedSlots.append(connection.key.slot)
     }
 
     /// Ends what the connection took part in; the socket may stay for the closing handshake.
     func leaveSession(_ connection: Connection) {
         if connection.isWebSocket { counters[.activeConnections] -= 1 }
+        if let engine = connection.engine {
+            connection.engine = nil
+            leave(engine, connection)
+        }
         guard let subscriber = connection.subscriber else { return }
-        removeSubscriber(subscriber)
-        guard let session = subscriber.session else {
-            connection.subscriber = nil
-            return
-        }
-        for chat in session.typing.endAll() {
-            publishTyping(chat, session, isTyping: false, connection)
-        }
+        if let session = subscriber.session { leave(session) } else { removeSubscriber(subscriber) }
+        connection.subscriber = nil
+    }
+
+    /// Ends what somebody took part in.
+    func leave(_ session: Session) {
+        removeSubscriber(session)
+        for chat in session.typing.endAll() { publishTyping(chat, session, isTyping: false) }
         abandonJobs(of: session)
         abandonTopics(of: session)
-        session.user.connections.removeAll { $0 == connection.key }
+        session.user.sessions.removeAll { $0 == session.key }
         session.user.lastUsed = now.instant
         counters[.authenticatedConnections] -= 1
-        connection.subscriber = nil
     }
 
     func markDirty(_ connection: Connection) {
         guard !connection.isDirty else { return }
         connection.isDirty = true
         dirty.append(connection.key)
-    }
-
-    // MARK: Timers
-
-    func schedule(_ kind: TimerKind, _ value: UInt64, at deadline: Instant) {
-        wheel.schedule(TimerWheel.Token(kind: kind.rawValue, value: value), at: deadline)
-    }
-
-    func setDeadline(_ connection: Connection, inMs milliseconds: Int) {
-        connection.deadline = now.instant.advanced(byMilliseconds: milliseconds)
-        scheduleCheck(connection)
-    }
-
-    /// Makes sure that the wheel looks at the connection when its next deadline is due.
-    func scheduleCheck(_ connection: Connection) {
-        guard let due = nextDue(of: connection) else { return }
-        if let next = connection.nextCheck, next <= due { return }
-        connection.nextCheck = due
-        schedule(.connection, connection.key.packed, at: due)
-    }
-
-    private func nextDue(of connection: Connection) -> Instant? {
-        var due = connection.deadline
-        func consider(_ instant: Instant?) {
-            guard let instant else { return }
-            due = due.map { min($0, instant) } ?? instant
-        }
-        guard connection.isWebSocket else { return due }
-        if let pinged = connection.pingedAt {
-            consider(pinged.advanced(byMilliseconds: limits.pongTimeoutMs))
-        } else {
-            consider(connection.lastHeard.advanced(byMilliseconds: limits.pingIntervalMs))
-        }
-        consider(connection.messageBegan?.advanced(byMilliseconds: limits.messageTimeoutMs))
-        if let session = connection.session {
-            consider(session.expiresAt)
-            if !session.hasWarnedOfExpiry { consider(Self.warning(of: session)) }
-            consider(session.typing.nextExpiry)
-        }
-        return due
-    }
-
-    /// A minute before the token expires.
-    static func warning(of session: Session) -> Instant {
-        Instant(
-            nanoseconds: session.expiresAt.nanoseconds > 60_000_000_000
-                ? session.expiresAt.nanoseconds - 60_000_000_000 : 0)
-    }
-
-    private func fire(_ token: TimerWheel.Token) {
-        switch TimerKind(rawValue: token.kind) {
-        case .connection:
-            guard let connection = connection(ConnectionKey(packed: token.value)) else { return }
-            // An earlier check may have been scheduled since; only the earliest one counts.
-            if let next = connection.nextCheck, next > now.instant { return }
-            connection.nextCheck = nil
-            check(connection)
-            if self.connection(connection.key) != nil { scheduleCheck(connection) }
-        case .cursors:
-            cursorsScheduled = false
-            submitCursors()
-        case .chat:
-            guard let timer = chatTimers.removeValue(forKey: token.value) else { return }
-            chatTimerFired(timer)
-        case .housekeeping:
-            keepHouse()
-            schedule(.housekeeping, 0, at: now.instant.advanced(byMilliseconds: 10_000))
-        case .comparison:
-            compareWithStore()
-        case .antiEntropy:
-            compareWithStore()
-            scheduleAntiEntropy()
-        case nil:
-            break
-        }
-    }
-
-    private func check(_ connection: Connection) {
-        if let deadline = connection.deadline, deadline <= now.instant {
-            connection.deadline = nil
-            deadlinePassed(connection)
-            return
-        }
-        guard connection.isWebSocket else { return }
-        if let began = connection.messageBegan,
-            now.instant >= began.advanced(byMilliseconds: limits.messageTimeoutMs)
-        {
-            disconnect(connection, .messageTimeout)
-            return
-        }
-        if let session = connection.session, !checkSession(connection, session) { return }
-        checkLiveness(connection)
-    }
-
-    /// Whether the session goes on.
-    private func checkSession(_ connection: Connection, _ session: Session) -> Bool {
-        for chat in session.typing.expire(now: now.instant) {
-            publishTyping(chat, session, isTyping: false, connection)
-        }
-        if session.expiresAt <= now.instant {
-            refuseToken(connection, isExpired: true, id: nil)
-            return false
-        }
-        if !session.hasWarnedOfExpiry, Self.warning(of: session) <= now.instant {
-            session.hasWarnedOfExpiry = true
-            let left = Int(session.expiresAt.nanoseconds(since: now.instant) / 1_000_000)
-            send(connection, EventEncoder.sessionExpiring(inMs: left))
-        }
-        return true
-    }
-
-    private func checkLiveness(_ connection: Connection) {
-        if let pinged = connection.pingedAt {
-            if connection.lastHeard > pinged {
-                connection.pingedAt = nil
-            } else if now.instant >= pinged.advanced(byMilliseconds: limits.pongTimeoutMs) {
-                disconnect(connection, .pongTimeout)
-                return
-            }
-        }
-        if connection.pingedAt == nil,
-            now.instant >= connection.lastHeard.advanced(byMilliseconds: limits.pingIntervalMs)
-        {
-            connection.pingedAt = now.instant
-            append(to: connection) { FrameHeader.encode(opcode: .ping, length: 0, into: &$0) }
-        }
-    }
-
-    private func deadlinePassed(_ connection: Connection) {
-        switch connection.phase {
-        case .http:
-            if connection.isAnswering { return }
-            if connection.hasInbound {
-                answerTimeout(connection)
-            } else {
-                close(connection)
-            }
-        case .unauthenticated: disconnect(connection, .authTimeout)
-        case .closing, .draining: close(connection)
-        case .open, .benchEcho, .benchRoom: break
-        }
-    }
-
-    private func keepHouse() {
-        pool.trim()
-        // A storm of joins is over: its table would stay for ever.
-        if pendingWork.isEmpty, pendingWork.capacity > 256 { pendingWork = [:] }
-        let longAgo = 60_000
-        users = users.filter {
-            !$0.value.connections.isEmpty
-                || now.instant.milliseconds(since: $0.value.lastUsed) < longAgo
-        }
-        let rate = limits.connectsPerSecondPerAddress
-        connectBuckets = connectBuckets.filter { address, bucket in
-            !bucket.isFull(
-                rate: rate, periodMs: 1_000, burst: Self.connectBurst(rate), now: now.instant)
-        }
-        // Beyond this, somebody has more addresses than a table of them can help against.
-        if connectBuckets.count > 100_000 { connectBuckets = [:] }
     }
 }
 

@@ -14,6 +14,7 @@ package enum HTTPRoute: String, CaseIterable, Sendable {
     case members = "/api/v1/chats/{chatId}/members"
     case member = "/api/v1/chats/{chatId}/members/{userId}"
     case messages = "/api/v1/chats/{chatId}/messages"
+    case engine = "/socket.io/"
 
     var index: Int { HTTPRoute.allCases.firstIndex(of: self) ?? 0 }
 }
@@ -28,6 +29,8 @@ struct HTTPRequest {
     var path: [String]?
     /// The value of Origin, where there is one that is allowed.
     var origin: String?
+    /// A browser may come with credentials, of which none are read.
+    var allowsCredentials = false
     /// For 405: what is allowed instead.
     var allow: StaticString?
     var began = Instant.start

@@ -32,6 +32,8 @@ package struct HomeDirectory {
         case readHead(ChatID)
         case readRange(ChatID, after: Seq)
         case holdBackTimer(ChatID)
+        /// Which message a mark stands at, for those who are told of messages and not of marks.
+        case readMarked(Receipt, Origin)
     }
 
     /// Entries held back a chat; more are dropped, and come from the store.
@@ -73,7 +75,18 @@ package struct HomeDirectory {
         var read: Seq = 0
     }
 
+    /// A message's place in its log.
+    private struct Place: Hashable {
+        let chat: ChatID
+        let seq: Seq
+    }
+
     private var homes: [Channel: Home] = [:]
+    /// The messages that were passed on last.
+    private var messages = RecentMap<Place, MessageID>(capacity: 4_096)
+    /// Messages that one receipt tells of, to clients that know marks by messages only. Of more the
+    /// last ones; whoever counts marks is told of all.
+    package static let messagesPerReceipt = 64
     private let holdsBack: Bool
     private let repairs: Bool
     private let followsFirst: Bool
@@ -194,10 +207,18 @@ package struct HomeDirectory {
             settle(chat, home, &effects)
             return
         case .receipt(let receipt):
-            guard let news = Self.news(in: receipt, home) else { return }
+            guard let (news, before) = Self.news(in: receipt, home) else { return }
+            let delivered = messages(of: news.chat, after: before.delivered, news.deliveredSeq)
+            let read = messages(of: news.chat, after: before.read, news.readSeq)
             delivery = Self.delivery(
-                of: .event(EventEncoder.receipt(news)),
+                of: .event(EventEncoder.receipt(news, delivered: delivered, read: read)),
                 to: news.isReadPrivate ? .user(news.user) : .allButOrigin, publication)
+            var missing = news
+            if !delivered.isEmpty { missing.deliveredSeq = nil }
+            if !read.isEmpty { missing.readSeq = nil }
+            if missing.deliveredSeq ?? missing.readSeq ?? 0 > 0 {
+                effects.append(.readMarked(missing, publication.origin))
+            }
         case .typing(let typing):
             delivery = Self.delivery(
                 of: .event(EventEncoder.typing(typing)), to: .allButOrigin, publication)
@@ -236,6 +257,30 @@ package struct HomeDirectory {
         passHeld(in: home, &effects)
     }
 
+    /// The messages of (after, through], as far as they were passed on lately. Where it is not known
+    /// how far a mark stood before, only the last.
+    private func messages(of chat: ChatID, after: Seq, _ through: Seq?) -> [MessageID] {
+        guard let through, through > after else { return [] }
+        let first = max(
+            after == 0 ? through : after + 1, through - Seq(Self.messagesPerReceipt) + 1)
+        return (first...through).compactMap { messages[Place(chat: chat, seq: $0)] }
+    }
+
+    /// The answer to `readMarked`: the entry that stands there.
+    package func markedRead(
+        _ receipt: Receipt, _ origin: Origin, _ entry: LogEntry, effects: inout [Effect]
+    ) {
+        guard let home = homes[.chat(receipt.chat)], case .message = entry.body else { return }
+        let delivery = Delivery(
+            channel: .chat(receipt.chat),
+            content: .event(
+                EventEncoder.receiptOfMessages(
+                    receipt, delivered: receipt.deliveredSeq == entry.seq ? [entry.id] : [],
+                    read: receipt.readSeq == entry.seq ? [entry.id] : [])),
+            audience: receipt.isReadPrivate ? .user(receipt.user) : .allButOrigin, origin: origin)
+        for shard in home.watchers { effects.append(.deliver(to: shard, delivery)) }
+    }
+
     /// What is in no log, and encoded already: to all who follow.
     package func relay(_ delivery: Delivery, effects: inout [Effect]) {
         for shard in homes[delivery.channel]?.watchers ?? [] {
@@ -272,7 +317,7 @@ package struct HomeDirectory {
                 held
                 ?? Publication(
                     channel: channel, content: .entry(entry),
-                    origin: Origin(instance: 0, connection: 0))
+                    origin: Origin(instance: 0, subscriber: 0))
             pass(publication, entry, in: home, &effects)
         }
         passHeld(in: home, &effects)
@@ -328,11 +373,12 @@ package struct HomeDirectory {
 
     // MARK: The order
 
-    /// What of a receipt is higher than what was passed on before; nil where nothing is.
-    private static func news(in receipt: Receipt, _ home: Home) -> Receipt? {
+    /// What of a receipt is higher than what was passed on before, and that; nil where nothing is.
+    private static func news(in receipt: Receipt, _ home: Home) -> (Receipt, before: Marks)? {
         // A private mark is shown to the user's own devices only, and kept apart.
-        guard !receipt.isReadPrivate else { return receipt }
+        guard !receipt.isReadPrivate else { return (receipt, Marks()) }
         var marks = home.receipts[receipt.user] ?? Marks()
+        let before = marks
         var news = receipt
         if let delivered = receipt.deliveredSeq, delivered <= marks.delivered {
             news.deliveredSeq = nil
@@ -342,7 +388,7 @@ package struct HomeDirectory {
         marks.delivered = max(marks.delivered, news.deliveredSeq ?? 0)
         marks.read = max(marks.read, news.readSeq ?? 0)
         home.receipts[receipt.user] = marks
-        return news
+        return (news, before)
     }
 
     private func hold(_ publication: Publication, _ seq: Seq, in home: Home) {
@@ -355,17 +401,20 @@ package struct HomeDirectory {
         home.held[seq] = publication
     }
 
-    private func pass(
+    private mutating func pass(
         _ publication: Publication, _ entry: LogEntry, in home: Home,
         _ effects: inout [Effect]
     ) {
+        if case .message = entry.body {
+            messages.note(entry.id, for: Place(chat: entry.chat, seq: entry.seq))
+        }
         if !home.held.isEmpty { home.held[entry.seq] = nil }
         home.applied = entry.seq
         let delivery = Self.delivery(of: entry, from: publication.origin)
         for shard in home.watchers { effects.append(.deliver(to: shard, delivery)) }
     }
 
-    private func passHeld(in home: Home, _ effects: inout [Effect]) {
+    private mutating func passHeld(in home: Home, _ effects: inout [Effect]) {
         while let applied = home.applied, let next = home.held[applied + 1],
             case .entry(let entry) = next.content
         {
@@ -374,7 +423,7 @@ package struct HomeDirectory {
     }
 
     /// Drops what is old, passes what now follows, and watches over what still waits.
-    private func settle(_ chat: ChatID, _ home: Home, _ effects: inout [Effect]) {
+    private mutating func settle(_ chat: ChatID, _ home: Home, _ effects: inout [Effect]) {
         passHeld(in: home, &effects)
         if let applied = home.applied, !home.held.isEmpty {
             home.held = home.held.filter { $0.key > applied }
@@ -386,7 +435,7 @@ package struct HomeDirectory {
     }
 
     /// Planted: what is missing is missed.
-    private func skipHole(_ home: Home, _ effects: inout [Effect]) {
+    private mutating func skipHole(_ home: Home, _ effects: inout [Effect]) {
         guard let next = home.held.keys.min() else { return }
         home.applied = next - 1
         passHeld(in: home, &effects)
@@ -401,7 +450,7 @@ package struct HomeDirectory {
         case .message:
             return Delivery(
                 channel: .chat(entry.chat), content: content, seq: entry.seq,
-                audience: .allButCanonicalOrigin, origin: origin)
+                audience: .allButCanonicalOrigin, origin: origin, message: entry.id)
         case .membership(let change):
             return Delivery(
                 channel: .chat(entry.chat), content: content, seq: entry.seq, audience: .all,

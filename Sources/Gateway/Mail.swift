@@ -1,6 +1,7 @@
 import Basics
 import BusCore
 import Domain
+import HTTP
 import StoreCore
 import Wire
 
@@ -18,6 +19,8 @@ package enum ShardMail: Sendable {
     case unwatch(Channel, shard: Int)
     /// From a channel's home: everything after `head` will be delivered.
     case watching(Channel, ticket: UInt64, head: Seq)
+    /// From the shard that accepted the connection: a request of it concerns a session here.
+    case handedOver(MovedConnection)
     /// The node begins to drain.
     case drain
 
@@ -27,6 +30,7 @@ package enum ShardMail: Sendable {
         case .answers(let answers): answers.reduce(64) { $0 + $1.approximateBytes }
         case .bus(let news): news.approximateBytes
         case .deliveries(let batch): batch.reduce(64) { $0 + $1.approximateBytes }
+        case .handedOver(let moved): 128 + moved.bytes.count
         case .watch, .unwatch, .watching, .drain: 128
         }
     }
@@ -36,8 +40,23 @@ package enum ShardMail: Sendable {
         switch self {
         case .bus(let news): news.isEphemeral
         case .deliveries(let batch): batch.allSatisfy { $0.seq == 0 && $0.isEphemeral }
-        case .answers, .watch, .unwatch, .watching, .drain: false
+        case .answers, .watch, .unwatch, .watching, .handedOver, .drain: false
         }
+    }
+}
+
+/// A connection on its way to the shard that its request concerns, with what it has said and nobody
+/// has read.
+package struct MovedConnection: Sendable {
+    /// The socket, by whatever name the driver has for it; the gateway does not know it.
+    package var descriptor: Int32
+    package var address: IPAddress
+    package var bytes: [UInt8]
+
+    package init(descriptor: Int32, address: IPAddress, bytes: [UInt8]) {
+        self.descriptor = descriptor
+        self.address = address
+        self.bytes = bytes
     }
 }
 
@@ -117,12 +136,15 @@ package final class Delivery: Sendable {
     /// Set where the entry ends or begins a membership: applied before anything that follows.
     package let membership: MembershipChange?
     package let isEphemeral: Bool
+    /// Of an entry that is a message.
+    let message: MessageID?
 
     init(
         channel: Channel, content: Content, seq: Seq = 0, audience: Audience,
-        origin: Origin = Origin(instance: 0, connection: 0), membership: MembershipChange? = nil,
-        isEphemeral: Bool = false
+        origin: Origin = Origin(instance: 0, subscriber: 0), membership: MembershipChange? = nil,
+        isEphemeral: Bool = false, message: MessageID? = nil
     ) {
+        self.message = message
         self.channel = channel
         self.content = content
         self.seq = seq
@@ -136,7 +158,7 @@ package final class Delivery: Sendable {
     func caused(by origin: Origin) -> Delivery {
         Delivery(
             channel: channel, content: content, seq: seq, audience: audience, origin: origin,
-            membership: membership, isEphemeral: isEphemeral)
+            membership: membership, isEphemeral: isEphemeral, message: message)
     }
 
     var approximateBytes: Int {

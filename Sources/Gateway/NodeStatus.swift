@@ -7,6 +7,7 @@ package final class NodeStatus: Sendable {
     private let storeFailure = Mutex<StoreFailure?>(nil)
     private let draining = Atomic<Bool>(false)
     private let overloaded = Atomic<Bool>(false)
+    private let socketIO = Atomic<Bool>(false)
     package let counters: [PublishedCounters]
     package let lane = LaneCounters()
     package let latency = RequestLatency()
@@ -24,6 +25,10 @@ package final class NodeStatus: Sendable {
 
     package var isOverloaded: Bool { overloaded.load(ordering: .relaxed) }
     package func set(overloaded value: Bool) { overloaded.store(value, ordering: .relaxed) }
+
+    /// Whether a client of Socket.IO ever came.
+    package var hasSocketIO: Bool { socketIO.load(ordering: .relaxed) }
+    package func noteSocketIO() { socketIO.store(true, ordering: .relaxed) }
 
     /// What works, but not all of it: the bus is away, and everything comes from the store, later.
     package var isDegraded: Bool { bus.isShared && !bus.isHealthy.load(ordering: .relaxed) }

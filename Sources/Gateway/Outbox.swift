@@ -135,6 +135,26 @@ package final class SharedBytes: Sendable {
         }
     }
 
+    /// All that waits, copied.
+    func copyPending(in pool: borrowing BufferPool) -> [UInt8] {
+        if run != 0 { return pool.bytes(ofRun: run).bytes }
+        guard let queue = unsafe queue?.takeUnretainedValue() else { return [] }
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(count)
+        var head = queue.head
+        for chunk in queue.chunks {
+            bytes += chunk.bytes[head...]
+            head = 0
+        }
+        bytes += queue.tail[head...]
+        return bytes
+    }
+
+    /// What waits is to be there beyond this tick.
+    mutating func keepRun(returningTo pool: inout BufferPool) {
+        if run != 0 { ownRun(from: 0, pool: &pool) }
+    }
+
     /// The first `written` bytes have gone. What is left of a run is copied.
     package mutating func consume(_ written: Int, returningTo pool: inout BufferPool) {
         if run != 0 {

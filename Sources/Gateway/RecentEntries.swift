@@ -1,6 +1,6 @@
 import Domain
 
-/// Which connection caused which entry of a log, of the last that this shard was told are stored.
+/// Which subscriber caused which entry of a log, of the last that this shard was told are stored.
 ///
 /// An entry that its home had to read from the store, because the publication was late or lost, says
 /// nothing of who caused it; and in v1 that connection has its ack and is given no echo. Looked into
@@ -14,7 +14,7 @@ package struct RecentEntries {
     private struct Entry {
         var seq: Seq
         var chat: ChatID
-        var connection: UInt64
+        var subscriber: UInt64
     }
 
     private var entries: [Entry] = []
@@ -22,8 +22,8 @@ package struct RecentEntries {
 
     package init() {}
 
-    package mutating func note(_ seq: Seq, of chat: ChatID, by connection: ConnectionKey) {
-        let entry = Entry(seq: seq, chat: chat, connection: connection.packed)
+    package mutating func note(_ seq: Seq, of chat: ChatID, by subscriber: SubscriberKey) {
+        let entry = Entry(seq: seq, chat: chat, subscriber: subscriber.packed)
         if entries.count < Self.capacity {
             entries.append(entry)
         } else {
@@ -32,8 +32,8 @@ package struct RecentEntries {
         }
     }
 
-    /// The connection as it is packed; 0 where none of this shard is known to have caused it.
-    package func connection(of seq: Seq, in chat: ChatID) -> UInt64 {
-        entries.first { $0.seq == seq && $0.chat == chat }?.connection ?? 0
+    /// The subscriber as it is packed; 0 where none of this shard is known to have caused it.
+    package func subscriber(of seq: Seq, in chat: ChatID) -> UInt64 {
+        entries.first { $0.seq == seq && $0.chat == chat }?.subscriber ?? 0
     }
 }

@@ -1,5 +1,6 @@
 import Basics
 import Domain
+import Wire
 
 /// Who follows channels: what a fan-out gives something to. It speaks through a transport slot,
 /// from which it is kept apart, because the two do not always come in pairs: one socket may carry
@@ -10,28 +11,52 @@ import Domain
 ///
 /// Memory: with a session 88 bytes, and 8 a chat that is followed (and 4 in the chat's topic).
 class Subscriber {
-    /// Its place in the shard's slab.
-    let place: UInt32
-    /// How its deliveries are encoded.
-    let encoding: Encoding
-    /// What follows is said through it.
-    let transport: ConnectionKey
+    let key: SubscriberKey
+    /// How its deliveries are encoded. It changes where the transport does.
+    var encoding: Encoding
     var subscriptions: [Subscription] = []
 
-    init(place: UInt32, encoding: Encoding, transport: ConnectionKey) {
-        self.place = place
+    init(key: SubscriberKey, encoding: Encoding) {
+        self.key = key
         self.encoding = encoding
-        self.transport = transport
     }
+
+    /// Its place in the shard's slab.
+    var place: UInt32 { key.place }
+    var dialect: Dialect { encoding.dialect }
 
     /// Itself, once it has said who it is.
     var session: Session? { nil }
+
+    func follows(_ topic: Topic) -> Bool {
+        subscriptions.contains { $0.topic == topic.index }
+    }
 
     /// The topic has moved it among its members.
     func hasMoved(in topic: Int32, to member: Int32) {
         guard let place = subscriptions.firstIndex(where: { $0.topic == topic }) else { return }
         subscriptions[place].member = member
     }
+}
+
+/// Names one subscriber of an instance: its shard, its place there, and the place's generation, so
+/// that a key kept beyond its end is recognised as old. Answers of the store come back under it, and
+/// publications name their origin by it: a subscriber keeps its key where its transport changes.
+///
+///     63 … 32 generation │ 31 … 24 shard │ 23 … 0 place
+package struct SubscriberKey: Hashable, Sendable {
+    package let packed: UInt64
+
+    package init(place: UInt32, shard: Int, generation: UInt32) {
+        packed = UInt64(generation) << 32 | UInt64(shard & 0xFF) << 24 | UInt64(place & 0xFF_FFFF)
+    }
+
+    package init(packed: UInt64) { self.packed = packed }
+
+    /// Of nobody.
+    static let none = SubscriberKey(packed: 0)
+
+    package var place: UInt32 { UInt32(packed & 0xFF_FFFF) }
 }
 
 /// A subscriber's place among a topic's members.
@@ -50,13 +75,13 @@ final class Session: Subscriber {
     private var activity: SessionActivity?
 
     init(
-        place: UInt32, encoding: Encoding, transport: ConnectionKey, user: UserState,
-        device: DeviceID, expiresAt: Instant
+        key: SubscriberKey, encoding: Encoding, user: UserState, device: DeviceID,
+        expiresAt: Instant
     ) {
         self.user = user
         deviceName = CompactName(device.text)
         self.expiresAt = expiresAt
-        super.init(place: place, encoding: encoding, transport: transport)
+        super.init(key: key, encoding: encoding)
     }
 
     override var session: Session? { self }
@@ -174,10 +199,10 @@ enum CompactName: Equatable {
     }
 }
 
-/// What the connections of one user on one shard share: their number and their rates.
+/// What the sessions of one user on one shard share: their number and their rates.
 final class UserState {
     let id: UserID
-    var connections: [ConnectionKey] = []
+    var sessions: [SubscriberKey] = []
     var sends: TokenBucket
     var joins: TokenBucket
     var typing: TokenBucket

@@ -25,7 +25,8 @@ final class Topic {
         var place: UInt32 { bits & 0xFF_FFFF }
 
         var encoding: Encoding {
-            Encoding(rawValue: UInt8(truncatingIfNeeded: bits >> 24 & 0x7F)) ?? .v1Frames
+            get { Encoding(rawValue: UInt8(truncatingIfNeeded: bits >> 24 & 0x7F)) ?? .v1Frames }
+            set { bits = bits & 0x80FF_FFFF | UInt32(newValue.rawValue) << 24 }
         }
 
         /// How far it has been served is not what the topic says of all, but in `ownSeqs`.
@@ -46,7 +47,7 @@ final class Topic {
         /// 0 where the pass holds no entry of the log.
         var firstSeq: Seq = 0
         var lastSeq: Seq = 0
-        /// Connections of this instance that must not get everything.
+        /// Subscribers of this instance that must not get everything.
         var exceptions: [UInt64] = []
         /// Something in it is for one user only: everyone takes the careful path.
         var isSelective = false
@@ -90,6 +91,7 @@ final class Topic {
     }
 
     let channel: Channel
+    var isChat: Bool { if case .chat = channel { true } else { false } }
     let index: Int32
     /// The ticket of the watch that was sent home.
     let ticket: UInt64
@@ -107,7 +109,7 @@ final class Topic {
     private var ownSeqs: [UInt32: Seq] = [:]
     /// Catch-ups that need this topic to stay.
     var pins = 0
-    var waitingForHome: [ConnectionKey] = []
+    var waitingForHome: [SubscriberKey] = []
 
     var pending: [Delivery] = []
     var pendingBytes = 0
@@ -176,8 +178,8 @@ final class Topic {
             switch delivery.audience {
             case .all: break
             case .allButOrigin, .allButCanonicalOrigin:
-                if delivery.origin.instance == instance, delivery.origin.connection != 0 {
-                    pass.exceptions.append(delivery.origin.connection)
+                if delivery.origin.instance == instance, delivery.origin.subscriber != 0 {
+                    pass.exceptions.append(delivery.origin.subscriber)
                 }
             case .user: pass.isSelective = true
             }
@@ -221,6 +223,9 @@ final class Topic {
         members.append(member)
         return Int32(members.count - 1)
     }
+
+    /// The member's transport has changed.
+    func setEncoding(_ encoding: Encoding, of index: Int) { members[index].encoding = encoding }
 
     /// Entries up to here have been put into the member's outbox, or were none of its business.
     func deliveredSeq(of index: Int) -> Seq {
@@ -280,35 +285,24 @@ extension Delivery {
         return true
     }
 
-    private func textCount(in dialect: Dialect) -> Int {
+    /// What `append` adds, or a little more.
+    func byteCount(in encoding: Encoding) -> Int {
         switch content {
-        case .event(let event): event.textCount(in: dialect)
-        case .text(let bytes): bytes.count
+        case .event(let event): encoding.byteCount(of: event)
+        case .text(let bytes): FrameHeader.headerLength(forPayload: bytes.count) + bytes.count
         case .joined, .disconnect: 0
         }
     }
 
-    /// What `append` adds.
-    func byteCount(in encoding: Encoding) -> Int {
-        switch content {
-        case .joined, .disconnect: return 0
-        case .event, .text: break
-        }
-        let count = textCount(in: encoding.dialect)
-        return FrameHeader.headerLength(forPayload: count) + count
-    }
-
     func append(in encoding: Encoding, to output: inout [UInt8]) {
-        let dialect = encoding.dialect
         switch content {
-        case .joined, .disconnect: return
-        case .event, .text: break
-        }
-        FrameHeader.encode(opcode: .text, length: textCount(in: dialect), into: &output)
-        switch content {
-        case .event(let event): event.append(in: dialect, to: &output)
-        case .text(let bytes): output.append(contentsOf: bytes)
-        case .joined, .disconnect: break
+        case .event(let event):
+            encoding.append(event, to: &output)
+        case .text(let bytes):
+            FrameHeader.encode(opcode: .text, length: bytes.count, into: &output)
+            output.append(contentsOf: bytes)
+        case .joined, .disconnect:
+            break
         }
     }
 }

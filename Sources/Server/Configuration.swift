@@ -20,6 +20,8 @@ package enum ConfigurationKey: String, CaseIterable, Sendable {
     case limit
     case dev
     case bench
+    case socketIOPath = "socketio-path"
+    case conformance
     case logLevel = "log-level"
 
     package var environmentNames: [String] {
@@ -69,6 +71,9 @@ package enum ConfigurationKey: String, CaseIterable, Sendable {
         case .limit: "name=value or name=off; `martlet config` lists them"
         case .dev: "make a secret, print demo tokens, listen on 127.0.0.1 only"
         case .bench: "open /bench/echo and /bench/room/{name}, unauthenticated"
+        case .socketIOPath: "path of Socket.IO's clients, one segment (default /socket.io/)"
+        case .conformance:
+            "serve the tests of Engine.IO and Socket.IO, unauthenticated, and no other client of theirs"
         case .logLevel: "trace, debug, info, notice, warning or error (default notice)"
         }
     }
@@ -221,6 +226,9 @@ package struct Configuration: Sendable {
     package var limits: Limits
     package var isDevelopment: Bool
     package var isBench: Bool
+    /// Without its slashes.
+    package var socketIOPath: String
+    package var isConformance: Bool
     package var logLevel: String
 
     package static let logLevels = ["trace", "debug", "info", "notice", "warning", "error"]
@@ -231,6 +239,8 @@ package struct Configuration: Sendable {
 
         isDevelopment = try Self.flag(.dev, one(.dev))
         isBench = try Self.flag(.bench, one(.bench))
+        isConformance = try Self.flag(.conformance, one(.conformance))
+        socketIOPath = try Self.segment(.socketIOPath, one(.socketIOPath) ?? "/socket.io/")
         bind = one(.bind) ?? (isDevelopment ? "127.0.0.1" : "0.0.0.0")
         guard IPAddress(bind) != nil else {
             throw ConfigurationError("bind is an IPv4 or IPv6 address, such as 0.0.0.0 or ::")
@@ -261,6 +271,13 @@ package struct Configuration: Sendable {
         }
         instance = one(.instance) ?? "martlet"
         limits = Limits()
+        if isConformance {
+            // As the tests of the protocol's authors want them.
+            limits.pingIntervalMs = 300
+            limits.pongTimeoutMs = 200
+            limits.authTimeoutMs = 1_000
+            limits.connectsPerSecondPerAddress = Limits.off
+        }
         for setting in values[.limit] ?? [] {
             let parts = setting.split(separator: "=", maxSplits: 1).map(String.init)
             guard parts.count == 2 else {
@@ -328,12 +345,37 @@ package struct Configuration: Sendable {
         return number
     }
 
+    /// A path of one segment, without the slashes around it.
+    private static func segment(
+        _ key: ConfigurationKey, _ text: String
+    ) throws(ConfigurationError) -> String {
+        var segment = Substring(text)
+        if segment.hasPrefix("/") { segment.removeFirst() }
+        if segment.hasSuffix("/") { segment.removeLast() }
+        let isPlain = segment.utf8.allSatisfy {
+            UInt8(ascii: "a")...UInt8(ascii: "z") ~= $0
+                || UInt8(ascii: "A")...UInt8(ascii: "Z") ~= $0
+                || UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0 || [45, 46, 95].contains($0)
+        }
+        guard isPlain, !segment.isEmpty, !taken.contains(String(segment)) else {
+            throw ConfigurationError(
+                "\(key.rawValue) is a path of one segment of letters, digits, dots, dashes and "
+                    + "underscores, such as /socket.io/, and none of \(taken.joined(separator: ", "))"
+            )
+        }
+        return String(segment)
+    }
+
+    /// Paths that are something else.
+    private static let taken = [".", "..", "api", "bench", "engine.io", "health", "metrics", "ws"]
+
     /// The effective values as `key = value` lines, in the form of the file; secrets masked.
     package var lines: [String] {
         var lines = [
             "bind = \(bind)", "port = \(port)", "data = \(data)", "shards = \(shards)",
             "bridge = \(bridge.rawValue)",
             "instance = \(instance)", "dev = \(isDevelopment)", "bench = \(isBench)",
+            "socketio-path = /\(socketIOPath)/", "conformance = \(isConformance)",
             "log-level = \(logLevel)",
         ]
         if let databaseURL { lines.append("database-url = \(ServiceURL.masked(databaseURL))") }

@@ -55,13 +55,15 @@ package final class Node {
         let instance = UInt64.random(in: 1 ... .max)
         serviceThreads = try ServiceThreads(configuration, instance, links, status)
 
-        let gateway = GatewayConfiguration(
+        var gateway = GatewayConfiguration(
             limits: configuration.limits, tokenKeys: configuration.secrets.map { .hs256($0) },
             allowedOrigins: configuration.allowedOrigins,
             forwardedFor: ForwardedFor(trusted: configuration.trustedProxies),
             isBench: configuration.isBench, version: Self.version, instance: instance,
             isStoreShared: configuration.databaseURL != nil,
             isBridged: configuration.redis != nil && configuration.bridge != .off)
+        gateway.socketIOPath = configuration.socketIOPath
+        gateway.isConformance = configuration.isConformance
         for index in 0..<configuration.shards {
             let descriptor = listeners.take()
             shardThreads.append(

@@ -99,6 +99,11 @@ import Reactor
         let mailbox = links.mailboxes[index]
         var bytes = 0
         for mail in mailbox.takeAll() {
+            bytes += mail.approximateBytes
+            if case .handedOver(let moved) = mail {
+                adopt(moved)
+                continue
+            }
             if case .drain = mail {
                 drainDeadline = now.instant.advanced(byMilliseconds: 10_000)
                 // Closed, not only left alone: who comes now is refused by the kernel, and goes to
@@ -106,7 +111,6 @@ import Reactor
                 listener.close()
                 listenerRests = nil
             }
-            bytes += mail.approximateBytes
             gateway.receive(mail)
         }
         if bytes > 0 { mailbox.settled(bytes: bytes) }
@@ -131,13 +135,7 @@ import Reactor
         for _ in 0..<Self.acceptsPerTick {
             do throws(SystemError) {
                 guard case .connection(let fd, let address) = try listener.accept() else { return }
-                guard let key = gateway.accept(address: IPAddress(bits: address)) else {
-                    shed(fd)
-                    continue
-                }
-                while sockets.count <= Int(key.slot) { sockets.append(SocketState()) }
-                sockets[Int(key.slot)] = SocketState(key: key, descriptor: fd)
-                try poller.add(fd, PollTag(bits: key.packed))
+                try admit(fd, IPAddress(bits: address))
             } catch {
                 guard !error.isPeersDoing else { continue }
                 // No descriptors left: those who wait stay in the backlog until some are free.
@@ -148,6 +146,39 @@ import Reactor
                 listenerRests = now.instant.advanced(byMilliseconds: 100)
                 return
             }
+        }
+    }
+
+    /// Gives the connection to the gateway, and its bytes from now on. nil where there was no place.
+    @discardableResult
+    private func admit(_ fd: Int32, _ address: IPAddress) throws(SystemError) -> ConnectionKey? {
+        guard let key = gateway.accept(address: address) else {
+            shed(fd)
+            return nil
+        }
+        while sockets.count <= Int(key.slot) { sockets.append(SocketState()) }
+        sockets[Int(key.slot)] = SocketState(key: key, descriptor: fd)
+        do throws(SystemError) {
+            try poller.add(fd, PollTag(bits: key.packed))
+        } catch {
+            // The gateway gives it back to be closed.
+            gateway.failed(key)
+            throw error
+        }
+        return key
+    }
+
+    /// Another shard accepted it; what it asks for is here.
+    private func adopt(_ moved: MovedConnection) {
+        do throws(SystemError) {
+            guard let key = try admit(moved.descriptor, moved.address) else { return }
+            var bytes = moved.bytes
+            var span = bytes.mutableSpan
+            gateway.receive(key, &span)
+        } catch {
+            links.log.warning(
+                "a connection could not be taken over from another shard",
+                metadata: ["shard": "\(index)", "error": "\(error)"])
         }
     }
 
@@ -210,6 +241,14 @@ import Reactor
             links.bus.publish(output.publications, from: index)
         }
         for (shard, mail) in output.mail { links.post(mail, to: shard) }
+        for (key, shard, moved) in output.handedOver {
+            let state = sockets[Int(key.slot)]
+            poller.remove(state.descriptor)
+            sockets[Int(key.slot)] = SocketState()
+            var moved = moved
+            moved.descriptor = state.descriptor
+            links.post(.handedOver(moved), to: shard)
+        }
         for key in output.halfClosed where sockets[Int(key.slot)].key == key {
             Socket.shutdownSend(sockets[Int(key.slot)].descriptor)
         }

@@ -43,13 +43,31 @@ package enum CommandDecoder {
             return unreadable("a frame names its event in \"type\", a string", id: id)
         }
         guard let name = commandName(type, reader, source) else {
-            return DecodedFrame(
-                name: nil, id: id,
-                command: .failure(
-                    CommandError(.unknownEvent, "this server knows no event of that type")),
-                isUnreadable: false)
+            return unknown(id)
         }
-        let payload = reader.member(root, "payload", in: source)
+        return decode(
+            name, id, reader.member(root, "payload", in: source), reader, source, limits)
+    }
+
+    /// An event of Socket.IO: `["name", payload?]`, parsed already, an array whose first element is
+    /// a string.
+    ///
+    /// - Parameter id: the packet's, by which the client wants its ack.
+    package static func decode(
+        event: JSONNode, id: Int64?, with reader: borrowing JSONReader,
+        in source: borrowing Span<UInt8>, limits: Limits
+    ) -> DecodedFrame {
+        let id = id.map { RequestID.integer($0) }
+        var arguments = reader.elements(event)
+        guard let type = reader.next(&arguments), let name = commandName(type, reader, source)
+        else { return unknown(id) }
+        return decode(name, id, reader.next(&arguments), reader, source, limits)
+    }
+
+    private static func decode(
+        _ name: CommandName, _ id: RequestID?, _ payload: JSONNode?,
+        _ reader: borrowing JSONReader, _ source: borrowing Span<UInt8>, _ limits: Limits
+    ) -> DecodedFrame {
         if let payload, reader.kind(payload) != .object, !reader.isNull(payload) {
             return DecodedFrame(
                 name: name, id: id, command: .failure(invalid("payload is not an object")),
@@ -59,6 +77,14 @@ package enum CommandDecoder {
         let fields = Fields(payload: payload)
         return DecodedFrame(
             name: name, id: id, command: command(name, fields, reader, source, limits),
+            isUnreadable: false)
+    }
+
+    private static func unknown(_ id: RequestID?) -> DecodedFrame {
+        DecodedFrame(
+            name: nil, id: id,
+            command: .failure(
+                CommandError(.unknownEvent, "this server knows no event of that type")),
             isUnreadable: false)
     }
 
@@ -209,8 +235,13 @@ package enum CommandDecoder {
     private static func read(
         _ fields: Fields, _ reader: borrowing JSONReader, _ source: borrowing Span<UInt8>
     ) throws(CommandError) -> Command {
-        let chat = try chat(fields, reader, source)
         let isPrivate = try flag("private", fields, reader, source) ?? false
+        if first(chatNames, fields, reader, source) == nil,
+            let id = try optionalIdentifier(["messageId", "id"], fields, reader, source)
+        {
+            return .readMessage(MessageID(trusted: id), isPrivate: isPrivate)
+        }
+        let chat = try chat(fields, reader, source)
         if let seq = try seq("seq", fields, reader, source) {
             return .read(chat, .seq(seq), isPrivate: isPrivate)
         }
@@ -306,11 +337,12 @@ package enum CommandDecoder {
         _ fields: Fields, _ reader: borrowing JSONReader, _ source: borrowing Span<UInt8>
     ) throws(CommandError) -> ChatID {
         guard
-            let text = try optionalIdentifier(
-                ["chatId", "conversationId", "roomId"], fields, reader, source)
+            let text = try optionalIdentifier(chatNames, fields, reader, source)
         else { throw invalid("chatId is missing") }
         return ChatID(trusted: text)
     }
+
+    private static let chatNames: [StaticString] = ["chatId", "conversationId", "roomId"]
 
     private static func optionalIdentifier(
         _ names: [StaticString], _ fields: Fields, _ reader: borrowing JSONReader,

@@ -1,14 +1,26 @@
-/// How the names of events are spelled on a connection. The payloads are the same, but for
-/// `topic.event`: the clients of ws know its inner event only.
+/// How the names of events are spelled on a connection, and what its clients expect beyond names.
 package enum Dialect: UInt8, CaseIterable, Sendable {
-    /// Canonical names (`message.new`); chosen by the subprotocol `martlet.v1`.
+    /// Canonical names (`message.new`); chosen by the subprotocol `martlet.v1`, or over Socket.IO by
+    /// `auth.proto: 1`.
     case v1
     /// Upper case (`MESSAGE`), as the existing plain clients speak it.
     case ws
+    /// The Socket.IO clients of the main namespace.
+    case root
+    /// The Socket.IO clients that have a namespace for messages, one for notifications, and so on.
+    case ns
 
-    /// Whether a sender's own connection hears its message too, and whether all the user's chats
-    /// are followed without asking: what the clients of that family expect.
-    package var isLegacy: Bool { self != .v1 }
+    /// Those of plain WebSockets.
+    package static let plain: [Dialect] = [.v1, .ws]
+
+    /// A sender's own connection hears its message too.
+    package var hearsEcho: Bool { self != .v1 }
+
+    /// All the user's chats are followed without asking, those to come as well.
+    package var followsAll: Bool { self == .ws || self == .root }
+
+    /// The sender of a message is told that it is stored also where it asked for an ack.
+    package var tellsStored: Bool { self == .root || self == .ns }
 }
 
 /// What the server says. `Protocol/events.json` is tested for equality with this table.
@@ -26,7 +38,21 @@ package enum EventName: String, CaseIterable, Sendable {
     case notification
     case topicEvent = "topic.event"
 
-    /// The name in the ws dialect: upper case with underscores, or the one that its clients know.
+    /// The name in a dialect; where an event is told under several, the first. An ack has none over
+    /// Socket.IO, whose protocol has acks of its own.
+    package func name(in dialect: Dialect) -> StaticString { names(in: dialect).first ?? "" }
+
+    /// All names in a dialect.
+    package func names(in dialect: Dialect) -> [StaticString] {
+        switch dialect {
+        case .v1: [v1]
+        case .ws: [ws]
+        case .root: root
+        case .ns: ns
+        }
+    }
+
+    /// Upper case with underscores, or the one that its clients know.
     package var ws: StaticString {
         switch self {
         case .ack: "ACK"
@@ -63,10 +89,28 @@ package enum EventName: String, CaseIterable, Sendable {
         }
     }
 
-    package func name(in dialect: Dialect) -> StaticString {
-        switch dialect {
-        case .v1: v1
-        case .ws: ws
+    private var root: [StaticString] {
+        switch self {
+        case .ack: []
+        case .sessionReady: ["authenticated"]
+        case .messageNew: ["message"]
+        case .messageStored: ["delivered"]
+        case .receipt: ["delivered", "read"]
+        case .error, .sessionExpiring, .typing, .chatChanged, .caughtUp, .notification,
+            .topicEvent:
+            [v1]
+        }
+    }
+
+    private var ns: [StaticString] {
+        switch self {
+        case .ack: []
+        case .sessionReady: ["authenticated"]
+        case .messageNew: ["new_message"]
+        case .messageStored: ["message_sent"]
+        case .receipt: ["message_delivered", "message_read"]
+        case .typing: ["user_typing", "user_stopped_typing"]
+        case .error, .sessionExpiring, .chatChanged, .caughtUp, .notification, .topicEvent: [v1]
         }
     }
 }

@@ -10,13 +10,26 @@ package struct EncodedEvent: Sendable {
     private let innerStart: UInt32
     /// A JSON object.
     package let payload: [UInt8]
+    /// What the Socket.IO families are told instead of, or beside, the payload; see `SocketEvent`.
+    let legacy: Legacy
+    /// Only the families that know no marks are told: the others have heard it.
+    package let isForLegacyOnly: Bool
 
     /// - Parameter innerStart: where the object begins that the ws dialect is given alone. Nothing
     ///   but the payload's closing brace follows that object.
     package init(_ name: EventName, _ payload: [UInt8], innerStart: UInt32 = 0) {
+        self.init(name, payload, innerStart: innerStart, legacy: .same)
+    }
+
+    init(
+        _ name: EventName, _ payload: [UInt8], innerStart: UInt32 = 0, legacy: Legacy,
+        isForLegacyOnly: Bool = false
+    ) {
+        self.isForLegacyOnly = isForLegacyOnly
         self.name = name
         self.payload = payload
         self.innerStart = innerStart
+        self.legacy = legacy
     }
 
     /// Bytes of the text that `append` appends.
@@ -57,7 +70,7 @@ package enum EventEncoder {
         var json = JSONWriter(capacity: entry.approximateBytes + 128)
         write(entry, to: &json)
         switch entry.body {
-        case .message: return EncodedEvent(.messageNew, json.bytes)
+        case .message: return EncodedEvent(.messageNew, json.bytes, legacy: .chat(entry.chat))
         case .membership: return EncodedEvent(.chatChanged, json.bytes)
         }
     }
@@ -111,8 +124,13 @@ package enum EventEncoder {
         json.endObject()
     }
 
-    package static func receipt(_ receipt: Receipt) -> EncodedEvent {
-        object(.receipt) { json in
+    /// - Parameters:
+    ///   - delivered, read: the messages that came under the marks with this receipt, ascending;
+    ///     clients of the Socket.IO families are told of each.
+    package static func receipt(
+        _ receipt: Receipt, delivered: [MessageID] = [], read: [MessageID] = []
+    ) -> EncodedEvent {
+        object(.receipt, .receipt(receipt, delivered: delivered, read: read)) { json in
             json.key("chatId")
             json.string(receipt.chat.text)
             json.key("userId")
@@ -130,8 +148,17 @@ package enum EventEncoder {
         }
     }
 
+    /// The same for those alone who are told of messages, where these had to be looked for.
+    package static func receiptOfMessages(
+        _ receipt: Receipt, delivered: [MessageID], read: [MessageID]
+    ) -> EncodedEvent {
+        EncodedEvent(
+            .receipt, [], legacy: .receipt(receipt, delivered: delivered, read: read),
+            isForLegacyOnly: true)
+    }
+
     package static func typing(_ typing: Typing) -> EncodedEvent {
-        object(.typing) { json in
+        object(.typing, .typing(typing)) { json in
             json.key("chatId")
             json.string(typing.chat.text)
             json.key("userId")
@@ -213,7 +240,7 @@ package enum EventEncoder {
     package static func messageStored(
         id: MessageID, clientMessageID: String?, chat: ChatID, seq: Seq
     ) -> EncodedEvent {
-        object(.messageStored) { json in
+        object(.messageStored, .stored(chat)) { json in
             json.key("messageId")
             json.string(id.text)
             json.key("clientMsgId")
@@ -227,40 +254,52 @@ package enum EventEncoder {
 
     // MARK: Answers
 
-    /// `{"type":"ack","id":…,"payload":{"ok":true,…}}`, the whole text of a frame.
-    package static func ack(
-        _ id: RequestID, in dialect: Dialect, _ fields: (inout JSONWriter) -> Void
-    ) -> [UInt8] {
-        answer(id, in: dialect) { json in
+    /// The payload of an ack: `{"ok":true,…}`.
+    package static func ackPayload(_ fields: (inout JSONWriter) -> Void) -> [UInt8] {
+        payload { json in
             json.key("ok")
             json.bool(true)
             fields(&json)
         }
     }
 
-    /// An error: the ack where the request had an id, an `error` event otherwise.
-    package static func refusal(
-        _ error: CommandError, id: RequestID?, event: CommandName?, in dialect: Dialect
-    ) -> [UInt8] {
-        if let id {
-            return answer(id, in: dialect) { json in
-                json.key("ok")
-                json.bool(false)
-                json.key("error")
-                json.beginObject()
-                write(error, to: &json)
-                json.endObject()
-            }
+    /// The payload of an ack that refuses: `{"ok":false,"error":{…}}`.
+    package static func refusalPayload(_ error: CommandError) -> [UInt8] {
+        payload { json in
+            json.key("ok")
+            json.bool(false)
+            json.key("error")
+            json.beginObject()
+            write(error, to: &json)
+            json.endObject()
         }
-        let encoded = object(.error) { json in
+    }
+
+    /// Refuses what had no id.
+    package static func error(_ error: CommandError, event: CommandName?) -> EncodedEvent {
+        object(.error) { json in
             write(error, to: &json)
             if let event {
                 json.key("event")
                 json.string(event.rawValue)
             }
         }
+    }
+
+    /// `{"type":"ack","id":…,"payload":{"ok":true,…}}`, the whole text of a frame.
+    package static func ack(
+        _ id: RequestID, in dialect: Dialect, _ fields: (inout JSONWriter) -> Void
+    ) -> [UInt8] {
+        answer(id, in: dialect, ackPayload(fields))
+    }
+
+    /// An error: the ack where the request had an id, an `error` event otherwise.
+    package static func refusal(
+        _ error: CommandError, id: RequestID?, event: CommandName?, in dialect: Dialect
+    ) -> [UInt8] {
+        if let id { return answer(id, in: dialect, refusalPayload(error)) }
         var text: [UInt8] = []
-        encoded.append(in: dialect, to: &text)
+        self.error(error, event: event).append(in: dialect, to: &text)
         return text
     }
 
@@ -275,10 +314,11 @@ package enum EventEncoder {
         }
     }
 
-    private static func answer(
-        _ id: RequestID, in dialect: Dialect, _ payload: (inout JSONWriter) -> Void
+    /// The answer to a plain frame, whole.
+    package static func answer(
+        _ id: RequestID, in dialect: Dialect, _ payload: [UInt8]
     ) -> [UInt8] {
-        var json = JSONWriter(capacity: 256)
+        var json = JSONWriter(capacity: payload.count + 128)
         json.beginObject()
         json.key("type")
         json.string(literal: EventName.ack.name(in: dialect))
@@ -288,20 +328,23 @@ package enum EventEncoder {
         case .text(let text): json.string(text)
         }
         json.key("payload")
-        json.beginObject()
-        payload(&json)
-        json.endObject()
+        json.raw(payload)
         json.endObject()
         return json.bytes
     }
 
     private static func object(
-        _ name: EventName, _ fields: (inout JSONWriter) -> Void
+        _ name: EventName, _ legacy: EncodedEvent.Legacy = .same,
+        _ fields: (inout JSONWriter) -> Void
     ) -> EncodedEvent {
+        EncodedEvent(name, payload(fields), legacy: legacy)
+    }
+
+    private static func payload(_ fields: (inout JSONWriter) -> Void) -> [UInt8] {
         var json = JSONWriter(capacity: 192)
         json.beginObject()
         fields(&json)
         json.endObject()
-        return EncodedEvent(name, json.bytes)
+        return json.bytes
     }
 }

@@ -68,6 +68,14 @@ struct ConfigurationOptions: ParsableArguments {
     @Flag(help: "Open /bench/echo and /bench/room/{name}, unauthenticated: for measurements.")
     var bench = false
 
+    @Option(
+        name: .customLong("socketio-path"),
+        help: "Path of Socket.IO's clients, one segment. Default /socket.io/.")
+    var socketIOPath: String?
+
+    @Flag(help: "Serve the tests of Engine.IO and Socket.IO, and no other client of theirs.")
+    var conformance = false
+
     @Option(name: .customLong("log-level"), help: "trace, debug, info, notice, warning or error.")
     var logLevel: String?
 
@@ -79,11 +87,12 @@ struct ConfigurationOptions: ParsableArguments {
         let single: [(ConfigurationKey, String?)] = [
             (.bind, bind), (.port, port), (.data, data), (.databaseURL, databaseURL),
             (.redisURL, redisURL), (.bridge, bridge), (.shards, shards),
-            (.instance, instance), (.logLevel, logLevel),
+            (.instance, instance), (.socketIOPath, socketIOPath), (.logLevel, logLevel),
         ]
         for (key, value) in single { if let value { flags[key] = [value] } }
         if dev { flags[.dev] = ["true"] }
         if bench { flags[.bench] = ["true"] }
+        if conformance { flags[.conformance] = ["true"] }
         var file: String?
         if let path = config ?? Environment["MARTLET_CONFIG"] {
             guard let bytes = Files.read(path) else {

@@ -53,11 +53,18 @@ struct Serve: ParsableCommand {
             "martlet \(Node.version) listening on \(host):\(port)"
                 + " (\(configuration.shards) shard\(configuration.shards == 1 ? "" : "s"), \(place(configuration)))",
             "  WebSocket  ws://\(host):\(port)/ws      HTTP  http://\(host):\(port)/api/v1/chats",
+            "  Socket.IO  io(\"http://\(host):\(port)\", {auth: {token}})"
+                + (configuration.socketIOPath == "socket.io"
+                    ? "" : ", path /\(configuration.socketIOPath)/"),
             "  Health     http://\(host):\(port)/health      Metrics  http://\(host):\(port)/metrics",
         ]
         if configuration.isBench {
             lines.append(
                 "  Bench      ws://\(host):\(port)/bench/echo and /bench/room/{name}, open to all")
+        }
+        if configuration.isConformance {
+            lines.append(
+                "  Conformance: Socket.IO and /engine.io/ say back what they are told, open to all")
         }
         if configuration.isDevelopment {
             lines += developmentLines(configuration, host, port)

@@ -157,7 +157,7 @@ struct BusRelayTests {
             relay.received(
                 Publication(
                     channel: channel, content: typing,
-                    origin: Origin(instance: instance, connection: 1)))
+                    origin: Origin(instance: instance, subscriber: 1)))
         }
         turn(&relay, &log, 10)
         #expect(log.arrived == [chat.home(of: 2): 1])
@@ -248,7 +248,7 @@ struct BusRelayTests {
                     author: UserID(trusted: "u"), device: DeviceID(trusted: "d"),
                     createdAt: WallTime(milliseconds: 0),
                     body: .message(Message(encryptedContent: [1], type: "text")))),
-            origin: Origin(instance: own, connection: 1))
+            origin: Origin(instance: own, subscriber: 1))
     }
 
     // MARK: Gaps

@@ -4,7 +4,7 @@ import Domain
 
 /// Publications of every kind, with every field set and unset.
 enum Samples {
-    static let origin = Origin(instance: 0x0102_0304_0506_0708, connection: .max)
+    static let origin = Origin(instance: 0x0102_0304_0506_0708, subscriber: .max)
     static let chat = ChatID(trusted: "conv-123")
     static let user = UserID(trusted: "ann")
 

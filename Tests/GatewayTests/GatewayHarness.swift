@@ -310,7 +310,7 @@ final class TestNode {
                     .publications([
                         Publication(
                             channel: channel, content: content,
-                            origin: Origin(instance: 99, connection: 5))
+                            origin: Origin(instance: 99, subscriber: 5))
                     ]))), to: channel.home(of: shards.count))
     }
 

@@ -86,18 +86,18 @@ struct RepairTests {
     func recent() {
         var recent = RecentEntries()
         let (c1, c2) = (ChatID(trusted: "c1"), ChatID(trusted: "c2"))
-        let key = ConnectionKey(slot: 3, shard: 0, generation: 1)
+        let key = SubscriberKey(place: 3, shard: 0, generation: 1)
         recent.note(1, of: c1, by: key)
-        #expect(recent.connection(of: 1, in: c1) == key.packed)
-        #expect(recent.connection(of: 1, in: c2) == 0)
-        #expect(recent.connection(of: 2, in: c1) == 0)
-        let other = ConnectionKey(slot: 4, shard: 0, generation: 1)
+        #expect(recent.subscriber(of: 1, in: c1) == key.packed)
+        #expect(recent.subscriber(of: 1, in: c2) == 0)
+        #expect(recent.subscriber(of: 2, in: c1) == 0)
+        let other = SubscriberKey(place: 4, shard: 0, generation: 1)
         for seq in 2...Int64(RecentEntries.capacity) { recent.note(seq, of: c1, by: other) }
-        #expect(recent.connection(of: 1, in: c1) == key.packed)
+        #expect(recent.subscriber(of: 1, in: c1) == key.packed)
         recent.note(1, of: c2, by: other)
-        #expect(recent.connection(of: 1, in: c1) == 0, "the oldest made room")
-        #expect(recent.connection(of: 2, in: c1) == other.packed)
-        #expect(recent.connection(of: 1, in: c2) == other.packed)
+        #expect(recent.subscriber(of: 1, in: c1) == 0, "the oldest made room")
+        #expect(recent.subscriber(of: 2, in: c1) == other.packed)
+        #expect(recent.subscriber(of: 1, in: c2) == other.packed)
     }
 
     @Test("A lost last message is found by the comparison that a gap starts")

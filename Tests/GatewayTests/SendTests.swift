@@ -140,7 +140,7 @@ struct SendTests {
     // MARK: Every name in, each dialect's names out
 
     @Test(
-        "Every spelling of every event is understood on both dialects", arguments: Dialect.allCases)
+        "Every spelling of every event is understood on both dialects", arguments: Dialect.plain)
     func spellings(dialect: Dialect) {
         for name in CommandName.allCases {
             for spelling in name.spellings {

@@ -14,6 +14,8 @@ struct EventTable: Decodable {
     struct ServerEvent: Decodable {
         var name: String
         var ws: String
+        var root: [String]
+        var ns: [String]
         var when: String
         /// The payload holds whatever a backend put there, beside the fields named here.
         var open: Bool?

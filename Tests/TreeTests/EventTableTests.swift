@@ -8,12 +8,18 @@ import Wire
 struct EventTableTests {
     // MARK: Names
 
-    @Test("events.json has the server's events with their names in both dialects")
+    @Test("events.json has the server's events with their names in every dialect")
     func serverNames() throws {
         let table = try EventTable.read()
         #expect(table.server.map(\.name) == EventName.allCases.map(\.rawValue))
         #expect(table.server.map(\.ws) == EventName.allCases.map { "\($0.ws)" })
+        #expect(table.server.map(\.root) == EventName.allCases.map { names($0, .root) })
+        #expect(table.server.map(\.ns) == EventName.allCases.map { names($0, .ns) })
         #expect(EventName.allCases.map { "\($0.v1)" } == EventName.allCases.map(\.rawValue))
+    }
+
+    private func names(_ event: EventName, _ dialect: Dialect) -> [String] {
+        event.names(in: dialect).map { "\($0)" }
     }
 
     @Test("events.json has the client's commands with all their spellings")

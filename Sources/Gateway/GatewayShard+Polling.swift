@@ -1,0 +1,290 @@
+import Basics
+import Domain
+import HTTP
+import SocketIO
+import WebSocket
+import Wire
+
+/// The requests of Engine.IO: handshakes, polls, and what clients POST. Answered, refusals too, to the
+/// letter as the server of the protocol's authors answers them, because clients act on it.
+extension GatewayShard {
+    /// A stock Python client drops a connection whose poll brings more packets.
+    static let packetsPerPoll = 16
+    /// A poll that comes between "3probe" and "5" waits so long: the client may have sent "5" on its
+    /// other connection before it.
+    static let upgradeHoldMs = 50
+
+    /// Which Engine.IO path this is, if any.
+    func engineFace(_ path: [String]) -> EngineFace? {
+        guard path.count == 1 else { return nil }
+        if path[0] == configuration.socketIOPath { return .socketIO }
+        if configuration.isConformance, path[0] == "engine.io" { return .echo }
+        return nil
+    }
+
+    func serveEngine(
+        _ connection: Connection, _ request: HTTPRequest, _ face: EngineFace, _ head: RequestHead,
+        _ bytes: Span<UInt8>, _ body: Span<UInt8>
+    ) {
+        var request = request
+        request.route = .engine
+        request.allowsCredentials = true
+        func value(_ name: StaticString) -> String? {
+            if case .value(let text) = QueryString.value(of: name, in: bytes, query: head.query) {
+                return text
+            }
+            return nil
+        }
+        let transport = value("transport")
+        guard transport == "polling" || transport == "websocket" else {
+            refuse(connection, request, .unknownTransport)
+            return
+        }
+        let isSocket = head.upgradesToWebSocket
+        if let sid = Self.engineSID(head, bytes) {
+            guard let id = sid.flatMap({ EngineID($0.utf8.span) }), let engine = engine(id),
+                engine.face == face
+            else {
+                refuse(connection, request, .unknownSession)
+                return
+            }
+            guard isSocket == (transport == "websocket"), isSocket || engine.isPolling else {
+                refuse(connection, request, .badRequest)
+                return
+            }
+            if isSocket {
+                upgradeEngine(connection, request, head, bytes) { beginProbe(engine, connection) }
+            } else if request.method == .get {
+                poll(engine, connection, request)
+            } else if request.method == .post {
+                post(engine, connection, request, head, bytes, body)
+            } else {
+                refuse(connection, request, .badRequest)
+            }
+            return
+        }
+        if request.method != .get {
+            refuse(connection, request, .badHandshakeMethod)
+        } else if isSocket != (transport == "websocket") {
+            refuse(connection, request, .badRequest)
+        } else if value("EIO") != "4" {
+            refuse(connection, request, .unsupportedProtocol)
+        } else if isSocket {
+            upgradeEngine(connection, request, head, bytes) {
+                guard let engine = openEngine(face, on: connection) else { return }
+                say(engine, openPacket(engine))
+            }
+        } else {
+            openPolling(face, connection, request)
+        }
+    }
+
+    /// The session id of a request: nil where there is none, nil inside where it cannot be read.
+    static func engineSID(_ head: RequestHead, _ bytes: Span<UInt8>) -> String?? {
+        switch QueryString.value(of: "sid", in: bytes, query: head.query) {
+        case .absent: return nil
+        case .malformed: return .some(nil)
+        case .value(let text): return text.isEmpty ? nil : .some(text)
+        }
+    }
+
+    private func openPolling(
+        _ face: EngineFace, _ connection: Connection, _ request: HTTPRequest
+    ) {
+        if let error = refusalOfHandshake(connection) {
+            answer(connection, request, error)
+            return
+        }
+        guard let engine = openEngine(face, on: nil) else {
+            answer(
+                connection, request,
+                CommandError(
+                    .serviceUnavailable, "this server has no room; try again",
+                    retryAfterMs: 1_000 + Int(identifiers.bits() % 4_000)))
+            return
+        }
+        answerPackets(connection, request, openPacket(engine))
+    }
+
+    private func refuse(
+        _ connection: Connection, _ request: HTTPRequest, _ refusal: EngineRefusal
+    ) {
+        counters[.httpErrors] += 1
+        answerJSON(connection, request, status: 400) { json in
+            json.beginObject()
+            json.key("code")
+            json.integer(refusal.rawValue)
+            json.key("message")
+            json.string(literal: refusal.message)
+            json.endObject()
+        }
+    }
+
+    // MARK: GET
+
+    private func poll(
+        _ engine: EngineSession, _ connection: Connection, _ request: HTTPRequest
+    ) {
+        guard engine.poll == nil else {
+            // Two at once: nobody could say which of them is given what.
+            end(engine, .sessionOver, poll: .closePacket)
+            answerStatus(connection, request, 400)
+            return
+        }
+        var noopDue: Instant?
+        if engine.probe?.isAnswered == true {
+            noopDue = now.instant.advanced(byMilliseconds: Self.upgradeHoldMs)
+        }
+        connection.http?.isAnswering = true
+        connection.deadline = nil
+        connection.engine = engine
+        engine.poll = ParkedPoll(
+            connection: connection.key, request: request, noopDue: noopDue)
+        if engine.main.outbox.isEmpty {
+            scheduleCheck(engine.main)
+        } else {
+            answerPoll(of: engine.main)
+        }
+    }
+
+    /// Gives the poll that waits what has gathered; nothing where either is missing.
+    func answerPoll(of main: Connection) {
+        main.outbox.keepRun(returningTo: &pool)
+        guard let engine = main.ownEngine, engine.poll != nil, !main.outbox.isEmpty else {
+            main.isBlocked = true
+            return
+        }
+        let pending = main.outbox.copyPending(in: pool)
+        let count = PollingPayload.cut(
+            pending.span, packets: Self.packetsPerPoll, bytes: limits.frameBytes)
+        counters[.outboxBytes] -= count
+        main.outbox.consume(count, returningTo: &pool)
+        main.isBlocked = false
+        // Without the separator behind the last.
+        answerPoll(engine, Array(pending[..<max(0, count - 1)]))
+        flushed(main)
+    }
+
+    func answerPoll(_ engine: EngineSession, _ packets: [UInt8]) {
+        guard let poll = takePoll(of: engine) else { return }
+        answerPackets(poll.connection, poll.request, packets)
+    }
+
+    func endPoll(_ engine: EngineSession, _ ending: PollEnding) {
+        guard let poll = takePoll(of: engine) else { return }
+        switch ending {
+        case .closePacket:
+            answerPackets(poll.connection, poll.request, [EnginePacket.close.rawValue])
+        case .noop:
+            answerPackets(poll.connection, poll.request, [EnginePacket.noop.rawValue])
+        case .refused:
+            refuse(poll.connection, poll.request, .badRequest)
+        case .unavailable(let retryAfterMs):
+            answer(
+                poll.connection, poll.request,
+                CommandError(
+                    .draining, "this server is stopping; connect anew", retryAfterMs: retryAfterMs))
+        }
+    }
+
+    private func takePoll(
+        of engine: EngineSession
+    ) -> (connection: Connection, request: HTTPRequest)? {
+        guard let poll = engine.poll else { return nil }
+        engine.poll = nil
+        guard let connection = connection(poll.connection) else { return nil }
+        connection.engine = nil
+        return (connection, poll.request)
+    }
+
+    private func answerPackets(
+        _ connection: Connection, _ request: HTTPRequest, _ packets: [UInt8]
+    ) {
+        finish(connection, request, status: 200) { output, response in
+            response.field("Content-Type", "text/plain; charset=UTF-8", into: &output)
+            response.field("Cache-Control", "no-store", into: &output)
+            return packets
+        }
+    }
+
+    // MARK: POST
+
+    /// A body of this session has begun to come. Two at once would leave their order open.
+    func beginPost(_ engine: EngineSession, _ connection: Connection) {
+        engine.post = connection.key
+        connection.engine = engine
+    }
+
+    private func post(
+        _ engine: EngineSession, _ connection: Connection, _ request: HTTPRequest,
+        _ head: RequestHead, _ bytes: Span<UInt8>, _ body: Span<UInt8>
+    ) {
+        if let other = engine.post, other != connection.key {
+            end(engine, .sessionOver, poll: .closePacket)
+            if let first = self.connection(other) {
+                engine.post = nil
+                first.engine = nil
+                close(first)
+            }
+            answerStatus(connection, request, 400)
+            return
+        }
+        engine.post = nil
+        connection.engine = nil
+        if body.count > limits.frameBytes {
+            answerStatus(connection, request, 413)
+            return
+        }
+        if let type = head.value(of: "content-type", in: bytes),
+            bytes.extracting(type).isEqual(to: "application/octet-stream")
+        {
+            end(engine, .malformedPacket, poll: .refused)
+            answerStatus(connection, request, 400)
+            return
+        }
+        guard take(engine, body) else {
+            end(engine, .malformedPacket, poll: .refused)
+            answerStatus(connection, request, 400)
+            return
+        }
+        finish(connection, request, status: 200) { output, response in
+            response.field("Content-Type", "text/html", into: &output)
+            return Array("ok".utf8)
+        }
+    }
+
+    /// The packets of a body, until one of them ends the session. False where one is no packet.
+    private func take(_ engine: EngineSession, _ body: Span<UInt8>) -> Bool {
+        var position = 0
+        while engines[engine.id] === engine,
+            let record = PollingPayload.next(in: body, at: &position)
+        {
+            switch record {
+            case .malformed:
+                return false
+            case .binary(let part):
+                counters[.messagesReceived] += 1
+                receive(engine, binary: part)
+            case .text(let range):
+                counters[.messagesReceived] += 1
+                let text = body.extracting(range)
+                guard let type = EnginePacket.type(of: text), type != .ping, text.isUTF8 else {
+                    return false
+                }
+                receive(engine, text: text)
+            }
+        }
+        return true
+    }
+
+    private func answerStatus(_ connection: Connection, _ request: HTTPRequest, _ status: UInt16) {
+        counters[.httpErrors] += 1
+        finish(connection, request, status: status) { _, _ in [] }
+    }
+}
+
+extension Span<UInt8> {
+    fileprivate var isUTF8: Bool {
+        UTF8Validator.isValid(self)
+    }
+}

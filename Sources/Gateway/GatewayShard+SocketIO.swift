@@ -1,0 +1,353 @@
+import Basics
+import BusCore
+import Domain
+import Identity
+import SocketIO
+import Wire
+
+/// Socket.IO 5 over an Engine.IO session: who joins which namespace, and what their events mean, which
+/// is what the same frames mean on a plain WebSocket.
+///
+/// A client whose CONNECT is refused by a packet, or that is disconnected by one, does not come back.
+/// So that is said only where coming back would change nothing; whatever passes ends the transport.
+extension GatewayShard {
+    /// The name of a namespace, echoed to a client that asks for one that is not there.
+    private static let maximumNamespaceBytes = 128
+
+    // MARK: Packets
+
+    /// The text behind a message's "4".
+    func receive(_ engine: EngineSession, packet text: Span<UInt8>) {
+        guard engine.assembling == nil, let packet = SocketPacket.parse(text) else {
+            end(engine, .malformedPacket, poll: .refused)
+            return
+        }
+        if packet.attachments > 0 {
+            engine.assembling = BinaryEvent(packet: packet, text: text.copied())
+        } else {
+            perform(packet, text, [], engine)
+        }
+    }
+
+    /// A binary message: the next part of the event before it.
+    func receive(_ engine: EngineSession, part: [UInt8]) {
+        guard var event = engine.assembling else {
+            end(engine, .malformedPacket, poll: .refused)
+            return
+        }
+        // Taken out, so that its parts are not copied.
+        engine.assembling = nil
+        event.byteCount += part.count
+        guard event.byteCount <= limits.messageBytes else {
+            end(engine, .messageTooBig, poll: .refused)
+            return
+        }
+        event.parts.append(part)
+        if event.isComplete {
+            perform(event.packet, event.text.span, event.parts, engine)
+        } else {
+            engine.assembling = event
+        }
+    }
+
+    private func perform(
+        _ packet: SocketPacket, _ text: Span<UInt8>, _ parts: [[UInt8]], _ engine: EngineSession
+    ) {
+        if configuration.isConformance {
+            performConformance(packet, text, parts, engine)
+            return
+        }
+        var namespace: Namespace? = .root
+        if let name = packet.namespace { namespace = Namespace(named: text.extracting(name)) }
+        let client = namespace.flatMap { engine.client(in: $0) }
+        switch packet.kind {
+        case .connect:
+            if let namespace {
+                connect(engine, namespace, packet, text)
+            } else {
+                refuseNamespace(engine, packet, text)
+            }
+        case .disconnect:
+            guard let client else { break }
+            engine.clients.removeAll { $0.session === client.session }
+            leave(client.session)
+        case .event, .binaryEvent:
+            guard let client, let event = event(packet, text, parts) else {
+                end(engine, .malformedPacket, poll: .refused)
+                return
+            }
+            perform(event, packet.id, text.extracting(packet.payload), client)
+        case .ack, .binaryAck:
+            // Nothing is sent that asks for one.
+            guard client != nil else {
+                end(engine, .malformedPacket, poll: .refused)
+                return
+            }
+        case .connectError:
+            end(engine, .malformedPacket, poll: .refused)
+        }
+    }
+
+    /// The arguments of an event, its name first, left in the reader; nil where it has none, or one
+    /// that no event may have, or a part is named that did not come.
+    func event(_ packet: SocketPacket, _ text: Span<UInt8>, _ parts: [[UInt8]]) -> JSONNode? {
+        let payload = text.extracting(packet.payload)
+        guard let root = parsed(payload), json.kind(root) == .array else { return nil }
+        var arguments = json.elements(root)
+        guard let name = json.next(&arguments) else { return nil }
+        switch json.kind(name) {
+        case .number: break
+        case .string:
+            for reserved in SocketPacket.reservedEvents
+            where json.stringEquals(name, reserved, in: payload) {
+                return nil
+            }
+        default: return nil
+        }
+        guard packet.kind.hasAttachments else { return root }
+        return placeholdersFit(root, payload, count: parts.count) ? root : nil
+    }
+
+    func parsed(_ payload: Span<UInt8>) -> JSONNode? {
+        do throws(JSONError) {
+            return try json.parse(payload)
+        } catch {
+            return nil
+        }
+    }
+
+    /// Whether each `{"_placeholder":true,"num":n}` names a part that came. Without recursion: a
+    /// stack of what is still to be looked at, as deep and wide as the reader allows.
+    func placeholdersFit(_ root: JSONNode, _ payload: Span<UInt8>, count: Int) -> Bool {
+        var rest = [root]
+        while let node = rest.popLast() {
+            switch json.kind(node) {
+            case .array:
+                var elements = json.elements(node)
+                while let element = json.next(&elements) { rest.append(element) }
+            case .object:
+                if let mark = json.member(node, "_placeholder", in: payload),
+                    json.bool(mark) == true
+                {
+                    guard let number = json.member(node, "num", in: payload),
+                        let index = json.integer(number, in: payload), index >= 0,
+                        index < Int64(count)
+                    else { return false }
+                    continue
+                }
+                var members = json.members(node)
+                while let member = json.next(&members) { rest.append(member.value) }
+            default: break
+            }
+        }
+        return true
+    }
+
+    private func perform(
+        _ event: JSONNode, _ id: Int64?, _ payload: Span<UInt8>, _ client: NamespaceClient
+    ) {
+        var frame = CommandDecoder.decode(
+            event: event, id: id, with: json, in: payload, limits: limits)
+        if let name = frame.name, let namespace = client.session.encoding.namespace,
+            !namespace.takes(name)
+        {
+            frame.command = .failure(
+                CommandError(
+                    .unknownEvent, "this namespace does not take that event; see the protocol"))
+        }
+        perform(frame, client.session)
+    }
+
+    // MARK: Namespaces
+
+    private func connect(
+        _ engine: EngineSession, _ namespace: Namespace, _ packet: SocketPacket,
+        _ text: Span<UInt8>
+    ) {
+        // Once is enough: a second one would be a second client with the first one's name.
+        guard engine.client(in: namespace) == nil else {
+            end(engine, .malformedPacket, poll: .refused)
+            return
+        }
+        guard !isDraining else {
+            end(engine, .draining, poll: .unavailable(retryAfterMs: 1_000))
+            return
+        }
+        let payload = text.extracting(packet.payload)
+        guard let auth = auth(payload) else {
+            end(engine, .malformedPacket, poll: .refused)
+            return
+        }
+        guard let token = auth.token else {
+            refuse(
+                engine, namespace,
+                CommandError(
+                    .unauthorized, "send a token: io(url, {auth: {token}}), or as a function of it")
+            )
+            return
+        }
+        switch verifier.verify(token, nowMilliseconds: now.wall.milliseconds) {
+        case .valid(let claims):
+            open(engine, namespace, claims, auth)
+        case .expired:
+            counters[.authenticationsFailed] += 1
+            refuse(engine, namespace, Self.tokenError(isExpired: true))
+        case .invalid:
+            counters[.authenticationsFailed] += 1
+            refuse(engine, namespace, Self.tokenError(isExpired: false))
+        }
+    }
+
+    private struct Auth {
+        var token: String?
+        var device: DeviceID?
+        var isCanonical = false
+    }
+
+    /// nil where the payload is no object.
+    private func auth(_ payload: Span<UInt8>) -> Auth? {
+        var auth = Auth()
+        guard !payload.isEmpty else { return auth }
+        guard let root = parsed(payload), json.kind(root) == .object else { return nil }
+        auth.token = json.member(root, "token", in: payload)
+            .flatMap { json.string($0, in: payload) }
+            .map { $0.hasPrefix("Bearer ") ? String($0.dropFirst(7)) : $0 }
+        auth.device = json.member(root, "deviceId", in: payload)
+            .flatMap { json.identifier($0, in: payload) }.map(DeviceID.init(trusted:))
+        auth.isCanonical =
+            json.member(root, "proto", in: payload)
+            .flatMap { json.integer($0, in: payload) } == 1
+        return auth
+    }
+
+    private func open(
+        _ engine: EngineSession, _ namespace: Namespace, _ claims: Claims, _ auth: Auth
+    ) {
+        guard let user = UserID(claims.userId), mayOpen(user, on: engine.main) else {
+            refuse(engine, namespace, Self.tooManySessions)
+            return
+        }
+        let device =
+            auth.device ?? engine.device ?? DeviceID(trusted: identifiers.next(at: now.wall).text)
+        if auth.device == nil { engine.device = device }
+        let session = seatSession(
+            on: engine.main,
+            encoding: Encoding(
+                namespace, isCanonical: auth.isCanonical, isPolling: engine.isPolling),
+            user, claims, device: device)
+        status.noteSocketIO()
+        engine.clients.append(NamespaceClient(session: session, email: claims.email))
+        joined(engine)
+        var text = JSONWriter(appendingTo: Self.packet("40", namespace))
+        text.beginObject()
+        text.key("sid")
+        text.string(identifiers.next(at: now.wall).text)
+        text.endObject()
+        say(engine, text.bytes)
+        guard isLive(session) else { return }
+        begin(session)
+    }
+
+    /// The first namespace was joined: the deadline for that is over.
+    func joined(_ engine: EngineSession) {
+        guard !engine.hasJoined else { return }
+        engine.hasJoined = true
+        engine.main.deadline = nil
+    }
+
+    static func packet(_ types: StaticString, _ namespace: Namespace) -> [UInt8] {
+        var text: [UInt8] = []
+        text.append(types)
+        text.append(namespace.prefix)
+        return text
+    }
+
+    /// For good: `44{"message":…,"data":{code,…}}`.
+    private func refuse(
+        _ engine: EngineSession, _ namespace: Namespace, _ error: CommandError
+    ) {
+        var text = JSONWriter(appendingTo: Self.packet("44", namespace))
+        text.beginObject()
+        text.key("message")
+        text.string(error.message)
+        text.key("data")
+        text.beginObject()
+        EventEncoder.write(error, to: &text)
+        text.endObject()
+        text.endObject()
+        say(engine, text.bytes)
+    }
+
+    func refuseNamespace(
+        _ engine: EngineSession, _ packet: SocketPacket, _ text: Span<UInt8>
+    ) {
+        guard let name = packet.namespace, name.count <= Self.maximumNamespaceBytes else {
+            end(engine, .malformedPacket, poll: .refused)
+            return
+        }
+        var answer = Array("44".utf8)
+        answer += text.extracting(name).copied()
+        answer += Array(#",{"message":"Invalid namespace"}"#.utf8)
+        say(engine, answer)
+    }
+
+    /// A backend ends the user's connections: they are not to come back by themselves.
+    func revoke(_ session: Session) {
+        if let namespace = session.encoding.namespace, let connection = transport(of: session),
+            let engine = connection.ownEngine
+        {
+            say(engine, Self.packet("41", namespace))
+        }
+        disconnect(session, .revoked)
+    }
+
+    /// Of the session's token, where others may be told.
+    func email(of session: Session) -> String? {
+        guard session.encoding.namespace != nil, let engine = transport(of: session)?.ownEngine
+        else { return nil }
+        return engine.clients.first { $0.session === session }?.email
+    }
+
+    // MARK: Implicit delivery
+
+    /// How far each topic has been given to the client, when it is pinged: its pong says that all of
+    /// this arrived.
+    func notePinged(_ engine: EngineSession) {
+        engine.pinged = []
+        for client in engine.clients {
+            for subscription in client.session.subscriptions {
+                guard let topic = topics[Int(subscription.topic)], topic.isChat
+                else { continue }
+                let seq = topic.deliveredSeq(of: Int(subscription.member))
+                guard seq > engine.acknowledged[subscription.topic] ?? 0 else { continue }
+                engine.pinged.append(
+                    DeliveredMark(
+                        session: client.session.key, topic: subscription.topic, seq: seq))
+            }
+        }
+    }
+
+    /// A chat is followed from here on: what came before `known` the client has, or was never given.
+    func noteJoined(_ session: Session, _ topic: Topic, known: Seq, given: Seq) {
+        guard let connection = transport(of: session), let engine = connection.ownEngine else {
+            return
+        }
+        engine.acknowledged[topic.index] = known
+        if given > known { oweReceipt(connection) }
+    }
+
+    func acknowledgePinged(_ engine: EngineSession) {
+        for mark in engine.pinged {
+            guard let session = self.session(mark.session), let topic = topics[Int(mark.topic)],
+                case .chat(let chat) = topic.channel, session.follows(topic)
+            else { continue }
+            engine.acknowledged[mark.topic] = mark.seq
+            move(
+                AdvanceCursor(
+                    chat: chat, user: session.user.id, device: session.device,
+                    delivered: .seq(mark.seq), read: nil, isReadPrivate: false, at: now.wall),
+                nil, of: session)
+        }
+        engine.pinged = []
+    }
+}
