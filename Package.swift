@@ -171,6 +171,7 @@ let package = Package(
         tests("BasicsTests", ["Basics"]),
         tests("HTTPTests", ["HTTP"]),
         tests("WebSocketTests", ["WebSocket"]),
+        tests("SocketIOTests", ["SocketIO", "Basics"]),
         tests("WireTests", ["Wire", "Domain", "Basics"]),
         tests("IdentityTests", ["Identity", "Wire"]),
         tests(
@@ -190,6 +191,6 @@ if Context.environment["MARTLET_FUZZ"] != nil {
     }
     package.targets += [
         fuzzer("FrameFuzzer", "WebSocket"), fuzzer("RequestFuzzer", "HTTP"),
-        fuzzer("JSONFuzzer", "Wire"), fuzzer("PublicationFuzzer", "BusCore", "Domain"),
+        fuzzer("SocketIOFuzzer", "SocketIO"), fuzzer("JSONFuzzer", "Wire"), fuzzer("PublicationFuzzer", "BusCore", "Domain"),
     ]
 }

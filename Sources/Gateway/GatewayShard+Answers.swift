@@ -167,7 +167,7 @@ extension GatewayShard {
         isDraining = true
         for connection in connections {
             guard let connection else { continue }
-            if connection.isWebSocket {
+            if connection.isOpen {
                 // Spread, so that they do not all come to the next instance in one instant.
                 let retryMs = 500 + identifiers.bits() % 2_500
                 disconnect(connection, .draining, text: "{\"retryMs\":\(retryMs)}")

@@ -36,14 +36,15 @@ extension GatewayShard {
             say(engine, packet: "42", place, nil, [UInt8]("[\"auth\",".utf8) + auth + [93], [])
             return
         case .disconnect:
-            if let place { engine.conformance.remove(place.prefix.utf8CodeUnitCount) }
+            guard let place, hasJoined == true, payload.isEmpty else { break }
+            engine.conformance.remove(place.prefix.utf8CodeUnitCount)
             return
         case .event, .binaryEvent:
-            guard let place, hasJoined == true, let root = event(packet, text, parts) else { break }
+            guard let place, hasJoined == true, let root = event(packet, text) else { break }
             perform(root, payload, packet, place, parts, engine)
             return
         case .ack, .binaryAck:
-            guard hasJoined == true else { break }
+            guard hasJoined == true, isAck(packet, text) else { break }
             return
         case .connectError:
             break

@@ -167,9 +167,16 @@ extension GatewayShard {
             engine.heartbeat.pong(now: now.instant, intervalMs: limits.pingIntervalMs)
             acknowledgePinged(engine)
         case .close:
+            if engine.isPolling, engine.poll == nil, engine.probe == nil {
+                beginFarewell(of: engine)
+            }
             end(engine, .sessionOver, poll: .noop)
         case .open, .upgrade, .noop:
             break
+        case nil where !text.isEmpty && text[0] == UInt8(ascii: "b"):
+            // A binary message of a client that was told to write base64.
+            guard let part = Base64.decode(text.extracting(1..<text.count)) else { fallthrough }
+            receive(engine, binary: part)
         case .ping, nil:
             // A ping from this side is a heartbeat in the wrong direction.
             end(engine, .malformedPacket, poll: .refused)

@@ -131,7 +131,7 @@ extension GatewayShard {
         guard head.method == .post, let path = HTTPRequest(head: head, bytes: bytes).path else {
             return false
         }
-        if engineFace(path) != nil { return takesEngineBody(connection, head, bytes) }
+        if engineFace(path, head, bytes) != nil { return takesEngineBody(connection, head, bytes) }
         guard let token = Credentials.bearer(head, bytes),
             path.starts(with: ["api", "v1", "chats"]),
             case .valid = verifier.verify(token, nowMilliseconds: now.wall.milliseconds)
@@ -160,7 +160,7 @@ extension GatewayShard {
         guard shardCount > 1, head.query != nil, let sid = Self.engineSID(head, bytes),
             let id = sid.flatMap({ EngineID($0.utf8.span) }), id.shard < shardCount,
             id.shard != index, id.owner == UInt32(truncatingIfNeeded: configuration.instance),
-            let path = HTTPRequest(head: head, bytes: bytes).path, engineFace(path) != nil
+            let path = HTTPRequest(head: head, bytes: bytes).path, engineFace(path, head, bytes) != nil
         else { return nil }
         return Int(id.shard)
     }
@@ -211,7 +211,9 @@ extension GatewayShard {
             answer(connection, request, CommandError(.invalidInput, "the path cannot be decoded"))
             return
         }
-        if let origin = request.origin, !configuration.allowedOrigins.contains(origin) {
+        if let origin = request.origin, !configuration.allowedOrigins.contains(origin),
+            !isOwnOrigin(origin, path, head, bytes)
+        {
             request.origin = nil
             answer(
                 connection, request,
@@ -223,7 +225,7 @@ extension GatewayShard {
             answerPreflight(connection, request)
             return
         }
-        if let face = engineFace(path) {
+        if let face = engineFace(path, head, bytes) {
             serveEngine(connection, request, face, head, bytes, body)
             return
         }
@@ -232,6 +234,17 @@ extension GatewayShard {
             return
         }
         route(connection, request, path, head, bytes, body)
+    }
+
+    /// A Socket.IO client that names the server itself as its origin, as the Python one does for want
+    /// of a page. What a page of another origin may do is no more for it: nothing here is
+    /// authorised by cookies.
+    private func isOwnOrigin(
+        _ origin: String, _ path: [String], _ head: RequestHead, _ bytes: Span<UInt8>
+    ) -> Bool {
+        guard let host = head.host, engineFace(path, head, bytes) != nil else { return false }
+        let name = HTTPRequest.text(bytes, host)
+        return origin == "http://\(name)" || origin == "https://\(name)"
     }
 
     private enum SocketPath {

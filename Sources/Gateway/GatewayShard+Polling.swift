@@ -14,9 +14,13 @@ extension GatewayShard {
     /// other connection before it.
     static let upgradeHoldMs = 50
 
-    /// Which Engine.IO path this is, if any.
-    func engineFace(_ path: [String]) -> EngineFace? {
-        guard path.count == 1 else { return nil }
+    /// Which Engine.IO path this is, if any; one that ends with a slash.
+    func engineFace(
+        _ path: [String], _ head: RequestHead, _ bytes: Span<UInt8>
+    ) -> EngineFace? {
+        guard path.count == 1, bytes[head.path.upperBound - 1] == UInt8(ascii: "/") else {
+            return nil
+        }
         if path[0] == configuration.socketIOPath { return .socketIO }
         if configuration.isConformance, path[0] == "engine.io" { return .echo }
         return nil
@@ -30,7 +34,9 @@ extension GatewayShard {
         request.route = .engine
         request.allowsCredentials = true
         func value(_ name: StaticString) -> String? {
-            if case .value(let text) = QueryString.value(of: name, in: bytes, query: head.query) {
+            if case .value(let text) = QueryString.lastValue(
+                of: name, in: bytes, query: head.query)
+            {
                 return text
             }
             return nil
@@ -42,9 +48,12 @@ extension GatewayShard {
         }
         let isSocket = head.upgradesToWebSocket
         if let sid = Self.engineSID(head, bytes) {
-            guard let id = sid.flatMap({ EngineID($0.utf8.span) }), let engine = engine(id),
-                engine.face == face
-            else {
+            let id = sid.flatMap { EngineID($0.utf8.span) }
+            guard let id, let engine = engine(id), engine.face == face else {
+                if let id, request.method == .get, !isSocket, takeFarewell(of: id) {
+                    answerPackets(connection, request, [EnginePacket.noop.rawValue])
+                    return
+                }
                 refuse(connection, request, .unknownSession)
                 return
             }
@@ -81,12 +90,26 @@ extension GatewayShard {
 
     /// The session id of a request: nil where there is none, nil inside where it cannot be read.
     static func engineSID(_ head: RequestHead, _ bytes: Span<UInt8>) -> String?? {
-        switch QueryString.value(of: "sid", in: bytes, query: head.query) {
+        switch QueryString.lastValue(of: "sid", in: bytes, query: head.query) {
         case .absent: return nil
         case .malformed: return .some(nil)
         case .value(let text): return text.isEmpty ? nil : .some(text)
         }
     }
+
+    /// A client that says goodbye has a poll under way, mostly; on its other connection that may come
+    /// in behind the goodbye. It is answered as one that had waited, once.
+    func beginFarewell(of engine: EngineSession) {
+        farewells = farewells.filter { $0.value > now.instant }
+        farewells[engine.id] = now.instant.advanced(byMilliseconds: Self.farewellMs)
+    }
+
+    private func takeFarewell(of id: EngineID) -> Bool {
+        guard let until = farewells.removeValue(forKey: id) else { return false }
+        return until > now.instant
+    }
+
+    private static let farewellMs = 20
 
     private func openPolling(
         _ face: EngineFace, _ connection: Connection, _ request: HTTPRequest

@@ -23,6 +23,12 @@ extension GatewayShard {
             return
         }
         if packet.attachments > 0 {
+            // Its parts are waited for only where they can make it whole.
+            guard packet.kind == .binaryEvent ? event(packet, text) != nil : isAck(packet, text)
+            else {
+                end(engine, .malformedPacket, poll: .refused)
+                return
+            }
             engine.assembling = BinaryEvent(packet: packet, text: text.copied())
         } else {
             perform(packet, text, [], engine)
@@ -68,18 +74,21 @@ extension GatewayShard {
                 refuseNamespace(engine, packet, text)
             }
         case .disconnect:
-            guard let client else { break }
+            guard let client, packet.payload.isEmpty else {
+                end(engine, .malformedPacket, poll: .refused)
+                return
+            }
             engine.clients.removeAll { $0.session === client.session }
             leave(client.session)
         case .event, .binaryEvent:
-            guard let client, let event = event(packet, text, parts) else {
+            guard let client, let event = event(packet, text) else {
                 end(engine, .malformedPacket, poll: .refused)
                 return
             }
             perform(event, packet.id, text.extracting(packet.payload), client)
         case .ack, .binaryAck:
             // Nothing is sent that asks for one.
-            guard client != nil else {
+            guard client != nil, isAck(packet, text) else {
                 end(engine, .malformedPacket, poll: .refused)
                 return
             }
@@ -89,8 +98,8 @@ extension GatewayShard {
     }
 
     /// The arguments of an event, its name first, left in the reader; nil where it has none, or one
-    /// that no event may have, or a part is named that did not come.
-    func event(_ packet: SocketPacket, _ text: Span<UInt8>, _ parts: [[UInt8]]) -> JSONNode? {
+    /// that no event may have, or it names a part that does not come with it.
+    func event(_ packet: SocketPacket, _ text: Span<UInt8>) -> JSONNode? {
         let payload = text.extracting(packet.payload)
         guard let root = parsed(payload), json.kind(root) == .array else { return nil }
         var arguments = json.elements(root)
@@ -105,7 +114,15 @@ extension GatewayShard {
         default: return nil
         }
         guard packet.kind.hasAttachments else { return root }
-        return placeholdersFit(root, payload, count: parts.count) ? root : nil
+        return placeholdersFit(root, payload, count: packet.attachments) ? root : nil
+    }
+
+    /// An ack has a list of arguments, or nothing.
+    func isAck(_ packet: SocketPacket, _ text: Span<UInt8>) -> Bool {
+        let payload = text.extracting(packet.payload)
+        if payload.isEmpty { return packet.attachments == 0 }
+        guard let root = parsed(payload), json.kind(root) == .array else { return false }
+        return !packet.kind.hasAttachments || placeholdersFit(root, payload, count: packet.attachments)
     }
 
     func parsed(_ payload: Span<UInt8>) -> JSONNode? {

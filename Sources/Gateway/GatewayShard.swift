@@ -60,6 +60,8 @@ package final class GatewayShard {
     /// The Engine.IO sessions that are at home here.
     var engines: [EngineID: EngineSession] = [:]
     var owedPings: [EngineSession] = []
+    /// Those whose client said goodbye a moment ago, with no poll waiting, and until when it matters.
+    var farewells: [EngineID: Instant] = [:]
     var topics: [Topic?] = []
     var freeTopics: [Int32] = []
     var topicIndices: [Channel: Int32] = [:]

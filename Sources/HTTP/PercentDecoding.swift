@@ -82,6 +82,19 @@ public enum QueryString {
     public static func value(
         of key: StaticString, in bytes: Span<UInt8>, query: Range<Int>?
     ) -> Lookup {
+        lookUp(key, bytes, query, repeats: false)
+    }
+
+    /// The same for protocols whose clients add keys of their own: of several the last counts.
+    public static func lastValue(
+        of key: StaticString, in bytes: Span<UInt8>, query: Range<Int>?
+    ) -> Lookup {
+        lookUp(key, bytes, query, repeats: true)
+    }
+
+    private static func lookUp(
+        _ key: StaticString, _ bytes: Span<UInt8>, _ query: Range<Int>?, repeats: Bool
+    ) -> Lookup {
         guard let query else { return .absent }
         var found: Range<Int>?
         var start = query.lowerBound
@@ -93,7 +106,7 @@ public enum QueryString {
                 end += 1
             }
             if spells(key, bytes, start..<(equals ?? end)) {
-                guard found == nil else { return .malformed }
+                guard found == nil || repeats else { return .malformed }
                 found = equals.map { ($0 + 1)..<end } ?? end..<end
             }
             start = end + 1

@@ -60,6 +60,9 @@ final class TestNode {
     /// While true no shard's publications get to homes on others.
     var losesPublications = false
 
+    /// Connections that a shard handed to another.
+    private(set) var handovers = 0
+
     /// While true nothing runs by itself; `tick` is called by the test.
     private var isGathering = false
 
@@ -238,6 +241,17 @@ final class TestNode {
             inputs[home].append(.mail(.bus(.publications(batch))))
         }
         for (shard, mail) in output.mail { inputs[shard].append(.mail(mail)) }
+        for (key, home, moved) in output.handedOver {
+            guard let socket = sockets[index].removeValue(forKey: key.packed) else { continue }
+            guard let new = shards[home].accept(address: moved.address) else {
+                socket.isClosed = true
+                continue
+            }
+            handovers += 1
+            socket.move(to: home, as: new)
+            sockets[home][new.packed] = socket
+            inputs[home].append(.bytes(new, moved.bytes))
+        }
         for key in output.halfClosed { sockets[index][key.packed]?.isHalfClosed = true }
         for key in output.closed {
             sockets[index].removeValue(forKey: key.packed)?.isClosed = true

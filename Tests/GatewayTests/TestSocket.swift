@@ -8,8 +8,8 @@ import Wire
 /// A client's end of a connection: bytes out, bytes in, and what they mean.
 final class TestSocket {
     let node: TestNode
-    let shard: Int
-    let key: ConnectionKey
+    private(set) var shard: Int
+    private(set) var key: ConnectionKey
 
     /// Not read yet.
     private(set) var received: [UInt8] = []
@@ -33,6 +33,12 @@ final class TestSocket {
 
     init(node: TestNode, shard: Int, key: ConnectionKey) {
         self.node = node
+        self.shard = shard
+        self.key = key
+    }
+
+    /// The shard that accepted it has handed it to another.
+    func move(to shard: Int, as key: ConnectionKey) {
         self.shard = shard
         self.key = key
     }

@@ -1,0 +1,1 @@
+"""The tests, a module a subject."""
