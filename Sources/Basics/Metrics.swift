@@ -5,6 +5,7 @@ import Synchronization
 public enum Counter: Int, CaseIterable, Sendable {
     case activeConnections, authenticatedConnections, subscriptions, outboxBytes
     case connectionsAccepted, connectionsClosed, connectionsShed
+    case tunnelsOpened, tunnelsRefused
     case bytesReceived, bytesSent, messagesReceived, deliveries, flushes
     case slowConsumersClosed, droppedEphemeral
     case httpRequests, httpErrors
@@ -29,6 +30,8 @@ public enum Counter: Int, CaseIterable, Sendable {
         case .connectionsAccepted: "martlet_connections_accepted_total"
         case .connectionsClosed: "martlet_connections_closed_total"
         case .connectionsShed: "martlet_connections_shed_total"
+        case .tunnelsOpened: "martlet_tunnels_opened_total"
+        case .tunnelsRefused: "martlet_tunnels_refused_total"
         case .bytesReceived: "martlet_received_bytes_total"
         case .bytesSent: "martlet_sent_bytes_total"
         case .messagesReceived: "martlet_messages_received_total"
@@ -63,6 +66,8 @@ public enum Counter: Int, CaseIterable, Sendable {
         case .connectionsAccepted: "TCP connections accepted"
         case .connectionsClosed: "TCP connections closed"
         case .connectionsShed: "Connections refused because a bound was reached"
+        case .tunnelsOpened: "Connections handed to the instance that has their session"
+        case .tunnelsRefused: "Connections to the internal listener without a valid greeting"
         case .bytesReceived: "Bytes read from clients"
         case .bytesSent: "Bytes written to clients"
         case .messagesReceived: "WebSocket messages received"

@@ -98,6 +98,8 @@ package enum BusNews: Sendable {
     case written(ChatID)
     /// The same of a user who came into a chat.
     case arrived(UserID)
+    /// Where another instance takes connections of its sessions, `host:port`; nil where it has gone.
+    case reached(instance: UInt64, at: String?)
     /// What a backend said on the public name of a channel: JSON, unread.
     case foreign(Channel, [UInt8])
 
@@ -106,7 +108,7 @@ package enum BusNews: Sendable {
         case .publications(let batch): batch.reduce(64) { $0 + $1.approximateBytes }
         case .heads(let heads): 64 + 64 * heads.count
         case .foreign(_, let payload): 128 + payload.count
-        case .following, .gap, .written, .arrived: 128
+        case .following, .gap, .written, .arrived, .reached: 128
         }
     }
 
@@ -116,7 +118,7 @@ package enum BusNews: Sendable {
         switch self {
         case .publications(let batch): batch.allSatisfy(\.isEphemeral)
         case .foreign: true
-        case .following, .gap, .heads, .written, .arrived: false
+        case .following, .gap, .heads, .written, .arrived, .reached: false
         }
     }
 }

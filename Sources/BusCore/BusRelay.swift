@@ -55,6 +55,12 @@ package struct BusRelay {
     }
 
     private let instance: UInt64
+    private let address: String?
+    /// Where the others are reached: kept also where they are not heard of, for that may be the bus's
+    /// fault.
+    private var addresses: [UInt64: String] = [:]
+    /// Beyond it the addresses of instances that were forgotten are.
+    private static let maximumAddresses = 1_024
     private let shards: Int
     private var interests: [Channel: Interest] = [:]
     /// Subscriptions that were asked for and not confirmed, by channel.
@@ -81,7 +87,9 @@ package struct BusRelay {
     package private(set) var gaps = 0
     package private(set) var isHealthy = false
 
-    package init(instance: UInt64, shards: Int, now: Instant) {
+    /// - Parameter address: where other instances reach this one, `host:port`.
+    package init(instance: UInt64, address: String? = nil, shards: Int, now: Instant) {
+        self.address = address
         self.instance = instance
         self.shards = shards
         nextDigestAt = now
@@ -256,6 +264,7 @@ package struct BusRelay {
         }
         peers[digest.instance] =
             digest.isLast ? nil : Peer(number: digest.number, heardAt: now)
+        note(digest.isLast ? nil : digest.address, of: digest.instance, &effects)
         if digest.isTruncated { tellGap(now, &effects) }
         var byHome = [[Digest.Head]](repeating: [], count: shards)
         for head in digest.heads where interests[.chat(head.chat)] != nil {
@@ -263,6 +272,19 @@ package struct BusRelay {
         }
         for (shard, heads) in byHome.enumerated() where !heads.isEmpty {
             effects.append(.tell(shard: shard, .heads(heads)))
+        }
+    }
+
+    private mutating func note(
+        _ address: String?, of peer: UInt64, _ effects: inout [Effect]
+    ) {
+        guard addresses[peer] != address else { return }
+        if addresses.count >= Self.maximumAddresses {
+            addresses = addresses.filter { peers[$0.key] != nil }
+        }
+        addresses[peer] = address
+        for shard in 0..<shards {
+            effects.append(.tell(shard: shard, .reached(instance: peer, at: address)))
         }
     }
 
@@ -312,7 +334,7 @@ package struct BusRelay {
                     Digest(
                         instance: instance, number: digests,
                         isLast: isLast && end == headOrder.count,
-                        isTruncated: hasDroppedHeads, heads: part)))
+                        isTruncated: hasDroppedHeads, address: address, heads: part)))
             start = end
         } while start < headOrder.count
         heads.removeAll(keepingCapacity: true)

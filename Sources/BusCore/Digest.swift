@@ -25,12 +25,15 @@ package struct Digest: Hashable, Sendable {
     package var isLast: Bool
     /// There were more chats than `heads` lists.
     package var isTruncated: Bool
+    /// Where other instances reach this one, `host:port`; nil where they do not.
+    package var address: String?
     package var heads: [Head]
 
     package init(
         instance: UInt64, number: UInt64, isLast: Bool = false, isTruncated: Bool = false,
-        heads: [Head] = []
+        address: String? = nil, heads: [Head] = []
     ) {
+        self.address = address
         self.instance = instance
         self.number = number
         self.isLast = isLast
@@ -42,7 +45,7 @@ package struct Digest: Hashable, Sendable {
 /// Its form on `ChannelNames.digest`, with the rules of `PublicationCodec`:
 ///
 ///     version 1 (1), kind 1 (16), flags 1 (1 last, 2 truncated), instance 8, number 8,
-///     count 2, then for each head: chat (short text), seq 8
+///     address (short text, perhaps empty), count 2, then for each head: chat (short text), seq 8
 extension Digest {
     private static let lastFlag: UInt8 = 1
     private static let truncatedFlag: UInt8 = 2
@@ -51,7 +54,7 @@ extension Digest {
     package func encoded() -> [UInt8] {
         let listed = heads.prefix(Self.maximumHeads)
         var bytes: [UInt8] = []
-        bytes.reserveCapacity(21 + listed.reduce(0) { $0 + 9 + $1.chat.text.utf8.count })
+        bytes.reserveCapacity(80 + listed.reduce(0) { $0 + 9 + $1.chat.text.utf8.count })
         bytes.append(PublicationCodec.version)
         bytes.append(PublicationCodec.Kind.digest.rawValue)
         bytes.append(
@@ -59,6 +62,7 @@ extension Digest {
                 | (isTruncated || listed.count < heads.count ? Self.truncatedFlag : 0))
         bytes.append(integer: instance)
         bytes.append(integer: number)
+        bytes.append(shortText: address ?? "")
         bytes.append(integer: UInt16(listed.count))
         for head in listed {
             bytes.append(shortText: head.chat.text)
@@ -76,6 +80,7 @@ extension Digest {
             let flags = reader.byte(), flags < 4,
             let instance = reader.integer(UInt64.self),
             let number = reader.integer(UInt64.self), number <= PublicationCodec.maximumSeq,
+            let address = reader.shortText(),
             let count = reader.integer(UInt16.self), count <= Self.maximumHeads
         else { return nil }
         var heads: [Head] = []
@@ -86,6 +91,7 @@ extension Digest {
         guard reader.isAtEnd else { return nil }
         self.init(
             instance: instance, number: number, isLast: flags & Self.lastFlag != 0,
-            isTruncated: flags & Self.truncatedFlag != 0, heads: heads)
+            isTruncated: flags & Self.truncatedFlag != 0,
+            address: address.isEmpty ? nil : address, heads: heads)
     }
 }

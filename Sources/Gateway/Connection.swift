@@ -116,8 +116,20 @@ package final class Connection {
 /// What a connection needs only until it is a WebSocket: the request that is arriving, or is being
 /// answered.
 final class HTTPExchange {
-    /// The other end of the TCP connection.
-    let peer: IPAddress
+    /// What comes before the first request.
+    enum Lead: UInt8 {
+        case nothing
+        /// Perhaps a PROXY header.
+        case proxyHeader
+        /// Another instance's greeting.
+        case greeting
+    }
+
+    var lead = Lead.nothing
+    /// Another instance brought it: what it asks for is here or nowhere, and it asks once.
+    var isTunnelled = false
+    /// The other end of the TCP connection, or whom a balancer says it is.
+    var peer: IPAddress
     /// The client's address: behind trusted proxies the one they name.
     var address: IPAddress
     /// The beginning of a request that has not arrived whole.

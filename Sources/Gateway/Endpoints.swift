@@ -422,7 +422,7 @@ extension GatewayShard {
         json.endObject()
     }
 
-    private func answerUnknown(_ connection: Connection, _ request: HTTPRequest) {
+    func answerUnknown(_ connection: Connection, _ request: HTTPRequest) {
         answer(
             connection, request,
             CommandError(.notFound, "there is nothing at this path; see the protocol's HTTP page"))

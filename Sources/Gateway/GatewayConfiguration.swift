@@ -13,6 +13,8 @@ package struct GatewayConfiguration: Sendable {
     package var isBench: Bool
     /// The path of Socket.IO's clients, one segment.
     package var socketIOPath = "socket.io"
+    /// What instances of one deployment know each other by; the first signs.
+    package var tunnelKeys: [Secret] = []
     /// Serves the protocol's own tests, and nobody else, over Socket.IO.
     package var isConformance = false
     package var version: String

@@ -361,6 +361,7 @@ extension GatewayShard {
                 noteJoined(session, topic, known: chat.since ?? delivered, given: delivered)
             }
         }
+        if case .followAll = job.kind { greet(session) }
         finish(job, session)
     }
 

@@ -341,21 +341,28 @@ extension GatewayShard {
         return session
     }
 
-    /// Says that the session is there, and follows what it is to hear without asking.
+    /// Follows what the session is to hear without asking, and says that it is there. Where that is all
+    /// the user's chats it is said when they are followed: what is committed from then on is heard.
     func begin(_ session: Session) {
+        if let connection = transport(of: session) { scheduleCheck(connection) }
+        if session.dialect.followsAll {
+            followAll(session)
+            return
+        }
+        greet(session)
+        if isLive(session), configuration.isBridged {
+            // What backends say to a user reaches all of their connections.
+            subscribe(session, to: topic(for: .user(session.user.id)), deliveredSeq: 0)
+        }
+    }
+
+    func greet(_ session: Session) {
+        if let namespace = session.encoding.namespace { confirm(session, namespace) }
         send(
             session,
             EventEncoder.sessionReady(
                 actor: session.actor, session: identifiers.next(at: now.wall).text, now: now.wall,
                 limits: limits))
-        guard isLive(session) else { return }
-        if let connection = transport(of: session) { scheduleCheck(connection) }
-        if session.dialect.followsAll {
-            followAll(session)
-        } else if configuration.isBridged {
-            // What backends say to a user reaches all of their connections.
-            subscribe(session, to: topic(for: .user(session.user.id)), deliveredSeq: 0)
-        }
     }
 
     private func renew(_ session: Session, token: String, id: RequestID?) {

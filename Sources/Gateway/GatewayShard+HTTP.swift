@@ -50,7 +50,17 @@ extension GatewayShard {
         _ connection: Connection, _ http: HTTPExchange, _ bytes: inout MutableSpan<UInt8>
     ) {
         var start = 0
-        while start < bytes.count, connection.phase == .http, !http.isAnswering,
+        if http.lead != .nothing {
+            switch takeLead(connection, http, bytes.span) {
+            case .needMore: break
+            case .taken(let count): start = count
+            case .refused:
+                close(connection)
+                return
+            }
+        }
+        while http.lead == .nothing, start < bytes.count, connection.phase == .http,
+            !http.isAnswering,
             connection.outbox.count < Self.unreadAnswers
         {
             guard let length = nextRequest(connection, http, bytes.span, from: start) else {
@@ -88,10 +98,7 @@ extension GatewayShard {
         case .head(let length):
             let head = requestParser.head
             let total = length + (head.contentLength ?? 0)
-            if let home = homeElsewhere(head, rest) {
-                handOver(connection, http, to: home, rest)
-                return nil
-            }
+            if movesElsewhere(connection, http, head, rest) { return nil }
             guard rest.count >= total else {
                 if refusesEarly(connection, head, rest.extracting(0..<length)) { return nil }
                 http.needed = total
@@ -153,35 +160,6 @@ extension GatewayShard {
         return true
     }
 
-    // MARK: Handing over
-
-    /// The shard whose Engine.IO session a request names, where that is not this one.
-    private func homeElsewhere(_ head: RequestHead, _ bytes: Span<UInt8>) -> Int? {
-        guard shardCount > 1, head.query != nil, let sid = Self.engineSID(head, bytes),
-            let id = sid.flatMap({ EngineID($0.utf8.span) }), id.shard < shardCount,
-            id.shard != index, id.owner == UInt32(truncatingIfNeeded: configuration.instance),
-            let path = HTTPRequest(head: head, bytes: bytes).path, engineFace(path, head, bytes) != nil
-        else { return nil }
-        return Int(id.shard)
-    }
-
-    /// The connection goes there, with all it has said that nobody has read. Answers that are still to
-    /// be written go out first.
-    private func handOver(
-        _ connection: Connection, _ http: HTTPExchange, to shard: Int, _ bytes: Span<UInt8>
-    ) {
-        http.needed = 0
-        http.scanned = 0
-        guard connection.outbox.isEmpty else { return }
-        release(connection)
-        connection.phase = .draining
-        output.handedOver.append(
-            (
-                connection.key, shard,
-                MovedConnection(descriptor: -1, address: http.peer, bytes: bytes.copied())
-            ))
-    }
-
     /// A request took too long to arrive.
     func answerTimeout(_ connection: Connection) {
         append(to: connection) { output in
@@ -202,6 +180,7 @@ extension GatewayShard {
         var request = HTTPRequest(head: head, bytes: bytes)
         if !keepsAlive { request.keepsAlive = false }
         guard let http = connection.http else { return }
+        if http.isTunnelled { request.keepsAlive = false }
         request.began = http.began
         if !configuration.forwardedFor.trusted.isEmpty {
             http.address = configuration.forwardedFor.client(
@@ -223,6 +202,10 @@ extension GatewayShard {
         }
         if head.method == .options {
             answerPreflight(connection, request)
+            return
+        }
+        if http.isTunnelled, engineFace(path, head, bytes) == nil {
+            answerUnknown(connection, request)
             return
         }
         if let face = engineFace(path, head, bytes) {
@@ -505,23 +488,7 @@ extension GatewayShard {
     ) {
         let elapsed = Int(now.instant.nanoseconds(since: request.began) / 1_000)
         self.status.latency.record(request.route, microseconds: elapsed)
-        append(to: connection) { output in
-            let response = ResponseWriter(status: status, into: &output)
-            _ = response.field(
-                "Date", untrusted: HTTPDate.text(milliseconds: now.wall.milliseconds),
-                into: &output)
-            if let origin = request.origin {
-                _ = response.field(
-                    "Access-Control-Allow-Origin", untrusted: origin, into: &output)
-                response.field("Vary", "Origin", into: &output)
-                if request.allowsCredentials {
-                    response.field("Access-Control-Allow-Credentials", "true", into: &output)
-                }
-            }
-            if !request.keepsAlive { response.field("Connection", "close", into: &output) }
-            let body = write(&output, response)
-            response.end(body: body.span, isHead: request.isHead, into: &output)
-        }
+        append(to: connection) { self.write(request, status: status, write, into: &$0) }
         closeIfTooSlow(connection)
         let wasAnswering = connection.isAnswering
         connection.http?.isAnswering = false
@@ -532,5 +499,27 @@ extension GatewayShard {
         }
         setDeadline(connection, inMs: limits.keepAliveTimeoutMs)
         if wasAnswering { continueHTTP(connection) }
+    }
+
+    /// One whole answer, as bytes.
+    func write(
+        _ request: HTTPRequest, status: UInt16,
+        _ write: (inout [UInt8], ResponseWriter) -> [UInt8], into output: inout [UInt8]
+    ) {
+        let response = ResponseWriter(status: status, into: &output)
+        _ = response.field(
+            "Date", untrusted: HTTPDate.text(milliseconds: now.wall.milliseconds),
+            into: &output)
+        if let origin = request.origin {
+            _ = response.field(
+                "Access-Control-Allow-Origin", untrusted: origin, into: &output)
+            response.field("Vary", "Origin", into: &output)
+            if request.allowsCredentials {
+                response.field("Access-Control-Allow-Credentials", "true", into: &output)
+            }
+        }
+        if !request.keepsAlive { response.field("Connection", "close", into: &output) }
+        let body = write(&output, response)
+        response.end(body: body.span, isHead: request.isHead, into: &output)
     }
 }

@@ -133,14 +133,22 @@ extension GatewayShard {
         _ connection: Connection, _ request: HTTPRequest, _ refusal: EngineRefusal
     ) {
         counters[.httpErrors] += 1
-        answerJSON(connection, request, status: 400) { json in
-            json.beginObject()
-            json.key("code")
-            json.integer(refusal.rawValue)
-            json.key("message")
-            json.string(literal: refusal.message)
-            json.endObject()
+        finish(connection, request, status: 400) { output, response in
+            response.field("Content-Type", "application/json", into: &output)
+            return Self.body(of: refusal)
         }
+    }
+
+    /// `{"code":…,"message":…}`.
+    static func body(of refusal: EngineRefusal) -> [UInt8] {
+        var json = JSONWriter(capacity: 64)
+        json.beginObject()
+        json.key("code")
+        json.integer(refusal.rawValue)
+        json.key("message")
+        json.string(literal: refusal.message)
+        json.endObject()
+        return json.bytes
     }
 
     // MARK: GET

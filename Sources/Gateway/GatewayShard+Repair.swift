@@ -16,6 +16,12 @@ extension GatewayShard {
     /// After a read that failed.
     static let comparisonRetryMs = 1_000
 
+    /// Another instance, by the owner that its session ids name.
+    struct Peer {
+        var instance: UInt64
+        var address: String
+    }
+
     struct Comparison {
         /// What is still to be read, behind the read that is under way; nil while there is none.
         /// One read at a time: together they would hold up what people send by as long as all of
@@ -40,6 +46,9 @@ extension GatewayShard {
             var effects: [HomeDirectory.Effect] = []
             homes.following(channel, ticket: ticket, effects: &effects)
             carryOut(effects)
+        case .reached(let instance, let address):
+            let owner = UInt32(truncatingIfNeeded: instance)
+            peers[owner] = address.map { Peer(instance: instance, address: $0) }
         case .written(let chat):
             guard homes.isHome(of: .chat(chat)) else { return }
             notices.chats.insert(chat)

@@ -255,14 +255,18 @@ extension GatewayShard {
         status.noteSocketIO()
         engine.clients.append(NamespaceClient(session: session, email: claims.email))
         joined(engine)
+        begin(session)
+    }
+
+    /// The namespace is joined: `40{"sid":…}`, which the client waits for before it speaks.
+    func confirm(_ session: Session, _ namespace: Namespace) {
+        guard let engine = transport(of: session)?.ownEngine else { return }
         var text = JSONWriter(appendingTo: Self.packet("40", namespace))
         text.beginObject()
         text.key("sid")
         text.string(identifiers.next(at: now.wall).text)
         text.endObject()
         say(engine, text.bytes)
-        guard isLive(session) else { return }
-        begin(session)
     }
 
     /// The first namespace was joined: the deadline for that is over.

@@ -60,6 +60,8 @@ package final class GatewayShard {
     /// The Engine.IO sessions that are at home here.
     var engines: [EngineID: EngineSession] = [:]
     var owedPings: [EngineSession] = []
+    /// The other instances that take connections for their sessions, by what session ids say of them.
+    var peers: [UInt32: Peer] = [:]
     /// Those whose client said goodbye a moment ago, with no poll waiting, and until when it matters.
     var farewells: [EngineID: Instant] = [:]
     var topics: [Topic?] = []
@@ -111,6 +113,8 @@ package final class GatewayShard {
         package var closed: [ConnectionKey] = []
         /// To another shard with their sockets: what they ask for is there.
         package var handedOver: [(connection: ConnectionKey, shard: Int, MovedConnection)] = []
+        /// To another instance.
+        package var tunnels: [(connection: ConnectionKey, Tunnel)] = []
         var deliveries: [[Delivery]] = []
     }
 
@@ -352,7 +356,9 @@ package final class GatewayShard {
     // MARK: Connections
 
     /// A new TCP connection. nil where there is no place for it: answer nothing, close it.
-    package func accept(address: IPAddress) -> ConnectionKey? {
+    ///
+    /// - Parameter isInternal: it came to the listener for other instances.
+    package func accept(address: IPAddress, isInternal: Bool = false) -> ConnectionKey? {
         guard !isDraining, openConnections < max(1, limits.connections / shardCount),
             let key = takeSlot()
         else {
@@ -361,6 +367,11 @@ package final class GatewayShard {
         }
         let connection = Connection(key: key, address: address, now: now.instant)
         connections[Int(key.slot)] = connection
+        if isInternal {
+            connection.http?.lead = .greeting
+        } else if configuration.forwardedFor.isTrusted(address) {
+            connection.http?.lead = .proxyHeader
+        }
         counters[.connectionsAccepted] += 1
         setDeadline(connection, inMs: limits.requestHeadTimeoutMs)
         return key

@@ -51,9 +51,11 @@ package struct MovedConnection: Sendable {
     /// The socket, by whatever name the driver has for it; the gateway does not know it.
     package var descriptor: Int32
     package var address: IPAddress
+    var isTunnelled: Bool
     package var bytes: [UInt8]
 
-    package init(descriptor: Int32, address: IPAddress, bytes: [UInt8]) {
+    init(descriptor: Int32, address: IPAddress, isTunnelled: Bool, bytes: [UInt8]) {
+        self.isTunnelled = isTunnelled
         self.descriptor = descriptor
         self.address = address
         self.bytes = bytes

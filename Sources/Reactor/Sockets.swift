@@ -65,7 +65,10 @@ package struct Listener: ~Copyable {
     }
 
     /// Takes one waiting connection.
-    package func accept() throws(SystemError) -> Accepted {
+    package func accept() throws(SystemError) -> Accepted { try Self.accept(descriptor) }
+
+    /// The same of a listening socket that somebody else has.
+    package static func accept(_ descriptor: Int32) throws(SystemError) -> Accepted {
         // The sixteen bytes of an IPv6 address, in the network's order.
         var address: UInt128 = 0
         let result = unsafe withUnsafeMutableBytes(of: &address) {

@@ -30,7 +30,7 @@ final class BusDriver: LoopParticipant {
 
     init(
         bus: SharedBus, address: RedisAddress, bridge mode: BridgeMode, instance: UInt64,
-        loop: EventLoop, links: ShardLinks, status: NodeStatus
+        reachedAt internalAddress: String?, loop: EventLoop, links: ShardLinks, status: NodeStatus
     ) throws(SystemError) {
         self.bus = bus
         self.links = links
@@ -38,7 +38,8 @@ final class BusDriver: LoopParticipant {
         self.loop = loop
         bridge = Bridge(mode: mode)
         relay = BusRelay(
-            instance: instance, shards: links.mailboxes.count, now: loop.now.instant)
+            instance: instance, address: internalAddress, shards: links.mailboxes.count,
+            now: loop.now.instant)
         status.bus.beginSharing()
         _ = try loop.register(bus.mailbox.descriptor) { _ in }
         let link = try RedisLink(loop: loop, address: address) { [unowned self] in take($0) }

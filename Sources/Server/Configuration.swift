@@ -21,6 +21,7 @@ package enum ConfigurationKey: String, CaseIterable, Sendable {
     case dev
     case bench
     case socketIOPath = "socketio-path"
+    case `internal`
     case conformance
     case logLevel = "log-level"
 
@@ -66,12 +67,15 @@ package enum ConfigurationKey: String, CaseIterable, Sendable {
         case .jwtSecret: "HS256 secret of at least 32 bytes; the first that fits a token counts"
         case .shards: "event loop threads, 1...256 (default: one a core)"
         case .allowedOrigin: "exact Origin that browsers may come with (capacitor://localhost is)"
-        case .trustedProxy: "CIDR block of proxies whose X-Forwarded-For counts"
+        case .trustedProxy: "CIDR block of proxies whose X-Forwarded-For or PROXY header counts"
         case .instance: "name of this instance in logs (default martlet)"
         case .limit: "name=value or name=off; `martlet config` lists them"
         case .dev: "make a secret, print demo tokens, listen on 127.0.0.1 only"
         case .bench: "open /bench/echo and /bench/room/{name}, unauthenticated"
         case .socketIOPath: "path of Socket.IO's clients, one segment (default /socket.io/)"
+        case .internal:
+            "host:port at which other instances reach this one, an address and not a name (default: "
+                + "where bind is one, that with any free port)"
         case .conformance:
             "serve the tests of Engine.IO and Socket.IO, unauthenticated, and no other client of theirs"
         case .logLevel: "trace, debug, info, notice, warning or error (default notice)"
@@ -229,6 +233,16 @@ package struct Configuration: Sendable {
     /// Without its slashes.
     package var socketIOPath: String
     package var isConformance: Bool
+    /// Where other instances reach this one; nil where they do not.
+    package var `internal`: InternalAddress?
+
+    /// Port 0: any free one.
+    package struct InternalAddress: Hashable, Sendable {
+        package var host: String
+        package var port: UInt16
+
+        package var text: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
+    }
     package var logLevel: String
 
     package static let logLevels = ["trace", "debug", "info", "notice", "warning", "error"]
@@ -254,6 +268,7 @@ package struct Configuration: Sendable {
             throw ConfigurationError("bridge is in, both or off")
         }
         bridge = mode
+        `internal` = try Self.internalAddress(one(.internal), bind: bind, isJoined: redis != nil)
         shards = try Self.number(
             .shards, one(.shards), min(256, Environment.processorCount), 1...256)
         allowedOrigins = values[.allowedOrigin] ?? []
@@ -345,6 +360,28 @@ package struct Configuration: Sendable {
         return number
     }
 
+    private static func internalAddress(
+        _ text: String?, bind: String, isJoined: Bool
+    ) throws(ConfigurationError) -> InternalAddress? {
+        guard let text else {
+            let isEverywhere = bind == "0.0.0.0" || bind == "::"
+            return isJoined && !isEverywhere ? InternalAddress(host: bind, port: 0) : nil
+        }
+        guard let colon = text.lastIndex(of: ":"),
+            let port = UInt16(text[text.index(after: colon)...])
+        else { throw badInternal }
+        var host = text[..<colon]
+        if host.hasPrefix("["), host.hasSuffix("]") { host = host.dropFirst().dropLast() }
+        guard IPAddress(String(host)) != nil, host != "0.0.0.0", host != "::" else {
+            throw badInternal
+        }
+        return InternalAddress(host: String(host), port: port)
+    }
+
+    private static let badInternal = ConfigurationError(
+        "internal is the address and port at which other instances reach this one, such as "
+            + "10.0.0.5:3002 or [fd00::5]:3002")
+
     /// A path of one segment, without the slashes around it.
     private static func segment(
         _ key: ConfigurationKey, _ text: String
@@ -379,6 +416,7 @@ package struct Configuration: Sendable {
             "log-level = \(logLevel)",
         ]
         if let databaseURL { lines.append("database-url = \(ServiceURL.masked(databaseURL))") }
+        if let `internal` { lines.append("internal = \(`internal`.text)") }
         if let redisURL { lines.append("redis-url = \(ServiceURL.masked(redisURL))") }
         lines += secrets.map { _ in "jwt-secret = ********" }
         lines += allowedOrigins.map { "allowed-origin = \($0)" }

@@ -53,7 +53,16 @@ package final class Node {
         }
         status = NodeStatus(shards: configuration.shards)
         let instance = UInt64.random(in: 1 ... .max)
-        serviceThreads = try ServiceThreads(configuration, instance, links, status)
+        var internalListeners: Listeners?
+        var reachedAt: String?
+        if var address = configuration.internal, configuration.redis != nil {
+            let made = try Self.listenInternally(address, shards: configuration.shards)
+            address.port = made.port
+            reachedAt = address.text
+            internalListeners = made
+        }
+        serviceThreads = try ServiceThreads(
+            configuration, instance, reachedAt: reachedAt, links, status)
 
         var gateway = GatewayConfiguration(
             limits: configuration.limits, tokenKeys: configuration.secrets.map { .hs256($0) },
@@ -64,10 +73,41 @@ package final class Node {
             isBridged: configuration.redis != nil && configuration.bridge != .off)
         gateway.socketIOPath = configuration.socketIOPath
         gateway.isConformance = configuration.isConformance
+        gateway.tunnelKeys = Self.tunnelKeys(configuration.secrets)
         for index in 0..<configuration.shards {
             let descriptor = listeners.take()
+            let internalDescriptor = internalListeners?.take()
             shardThreads.append(
-                try Self.startShard(index, configuration, gateway, links, status, descriptor))
+                try Self.startShard(
+                    index, configuration, gateway, links, status, descriptor, internalDescriptor))
+        }
+        if configuration.redis != nil, reachedAt == nil {
+            log.notice(
+                "no internal address is set: Socket.IO clients that poll have to come to the same instance each time; set --internal HOST:PORT"
+            )
+        }
+    }
+
+    /// What instances know each other by: derived from the secrets that they share anyway, so that
+    /// nobody has to set another.
+    private static func tunnelKeys(_ secrets: [Secret]) -> [Secret] {
+        secrets.compactMap { secret in
+            let code = secret.authenticationCode(
+                for: Array("martlet, between instances, 1".utf8).span)
+            do throws(SecretError) { return try Secret(code.span) } catch { return nil }
+        }
+    }
+
+    private static func listenInternally(
+        _ address: Configuration.InternalAddress, shards: Int
+    ) throws(StartError) -> Listeners {
+        do throws(SystemError) {
+            try Listener.checkIsFree(address: address.host, port: address.port)
+            return try Listeners(count: shards, address: address.host, port: address.port)
+        } catch {
+            throw StartError(
+                "cannot listen for other instances on \(address.text) (\(error)); set --internal to "
+                    + "an address of this machine and a free port")
         }
     }
 
@@ -94,7 +134,8 @@ package final class Node {
 
     private static func startShard(
         _ index: Int, _ configuration: Configuration, _ gateway: GatewayConfiguration,
-        _ links: ShardLinks, _ status: NodeStatus, _ descriptor: Int32
+        _ links: ShardLinks, _ status: NodeStatus, _ descriptor: Int32,
+        _ internalDescriptor: Int32?
     ) throws(StartError) -> JoinOnce {
         let shards = configuration.shards
         let limits = configuration.limits
@@ -109,7 +150,8 @@ package final class Node {
                 do throws(SystemError) {
                     let runner = try ShardRunner(
                         index: index, gateway: shard, limits: limits, links: links,
-                        listener: Listener(adopting: descriptor))
+                        listener: Listener(adopting: descriptor),
+                        internalListener: internalDescriptor)
                     isReady.give(true)
                     try runner.run()
                 } catch {

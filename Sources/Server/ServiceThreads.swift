@@ -20,23 +20,27 @@ struct ServiceThreads {
 
     /// Opens the store, or says why not. When this returns the lane takes operations.
     init(
-        _ configuration: Configuration, _ instance: UInt64, _ links: ShardLinks,
+        _ configuration: Configuration, _ instance: UInt64, reachedAt: String?,
+        _ links: ShardLinks,
         _ status: NodeStatus
     ) throws(StartError) {
         self.links = links
         if configuration.databaseURL != nil {
             threads.append(
                 try Self.start(
-                    "io", configuration, instance, links, status, hasLane: true, hasBus: true))
+                    "io", configuration, instance, reachedAt: reachedAt, links, status,
+                    hasLane: true, hasBus: true))
             return
         }
         threads.append(
             try Self.start(
-                "lane", configuration, instance, links, status, hasLane: true, hasBus: false))
+                "lane", configuration, instance, reachedAt: reachedAt, links, status, hasLane: true,
+                hasBus: false))
         if configuration.redis != nil {
             threads.append(
                 try Self.start(
-                    "io", configuration, instance, links, status, hasLane: false, hasBus: true))
+                    "io", configuration, instance, reachedAt: reachedAt, links, status,
+                    hasLane: false, hasBus: true))
         }
     }
 
@@ -51,7 +55,8 @@ struct ServiceThreads {
     }
 
     private static func start(
-        _ name: String, _ configuration: Configuration, _ instance: UInt64, _ links: ShardLinks,
+        _ name: String, _ configuration: Configuration, _ instance: UInt64, reachedAt: String?,
+        _ links: ShardLinks,
         _ status: NodeStatus, hasLane: Bool, hasBus: Bool
     ) throws(StartError) -> JoinOnce {
         let opened = Handover<StartError?>()
@@ -62,7 +67,8 @@ struct ServiceThreads {
                 var services: Services
                 do throws(StartError) {
                     services = try Services(
-                        configuration, instance, links, status, hasLane: hasLane, hasBus: hasBus)
+                        configuration, instance, reachedAt: reachedAt, links, status,
+                        hasLane: hasLane, hasBus: hasBus)
                 } catch {
                     opened.give(error)
                     return
@@ -98,7 +104,8 @@ private struct Services {
     private var announce: (Bool) -> Void = { _ in }
 
     init(
-        _ configuration: Configuration, _ instance: UInt64, _ links: ShardLinks,
+        _ configuration: Configuration, _ instance: UInt64, reachedAt: String?,
+        _ links: ShardLinks,
         _ status: NodeStatus, hasLane: Bool, hasBus: Bool
     ) throws(StartError) {
         do throws(SystemError) {
@@ -122,6 +129,7 @@ private struct Services {
         do throws(SystemError) {
             let bus = try BusDriver(
                 bus: shared, address: address, bridge: configuration.bridge, instance: instance,
+                reachedAt: reachedAt,
                 loop: loop, links: links, status: status)
             let announce = announce
             bus.onHealth = { announce(!$0) }

@@ -17,6 +17,9 @@ import Reactor
     private let limits: Limits
     private let links: ShardLinks
     private var listener: Listener
+    /// For other instances; nil where there are none.
+    private let internalListener: Int32?
+    private var tunnels: Tunnels
     private let clock = SystemClock()
     private var poller: Poller
     private var events: [PollEvent] = []
@@ -39,26 +42,34 @@ import Reactor
 
     private static let mailboxTag = PollTag(bits: 1)
     private static let listenerTag = PollTag(bits: 2)
+    private static let internalTag = PollTag(bits: 3)
     /// New connections a tick: a storm does not keep those inside waiting.
     private static let acceptsPerTick = 128
 
     init(
         index: Int, gateway: GatewayShard, limits: Limits, links: ShardLinks,
-        listener: consuming Listener
+        listener: consuming Listener, internalListener: Int32?
     ) throws(SystemError) {
         self.index = index
         self.gateway = gateway
         self.limits = limits
         self.links = links
         self.listener = listener
+        self.internalListener = internalListener
+        tunnels = Tunnels(
+            capacity: max(1, limits.connections / links.mailboxes.count), log: links.log)
         poller = try Poller()
         unsafe buffer = UnsafeMutableRawBufferPointer.allocate(
             byteCount: limits.readBytesPerTick, alignment: 64)
         try poller.add(self.listener.descriptor, Self.listenerTag)
+        if let internalListener { try poller.add(internalListener, Self.internalTag) }
         try poller.add(links.mailboxes[index].descriptor, Self.mailboxTag)
     }
 
-    deinit { unsafe buffer.deallocate() }
+    deinit {
+        unsafe buffer.deallocate()
+        if let internalListener { Socket.close(internalListener) }
+    }
 
     /// Runs until the node has drained.
     func run() throws(SystemError) {
@@ -80,13 +91,17 @@ import Reactor
             {
                 System.releaseFreeMemory()
             }
+            tunnels.expire(now.instant, poller)
             if let rests = listenerRests, rests <= now.instant { wakeListener() }
             if let deadline = drainDeadline, gateway.isEmpty || deadline <= now.instant { return }
         }
     }
 
     private func timeout() -> Int32? {
-        let due = [gateway.nextDeadline(), listenerRests, drainDeadline, storm.nextCheck]
+        let due = [
+            gateway.nextDeadline(), listenerRests, drainDeadline, storm.nextCheck,
+            tunnels.deadline,
+        ]
         guard let deadline = due.compactMap({ $0 }).min() else { return nil }
         let wait = deadline.nanoseconds(since: clock.now().instant)
         // Rounded up: a wake-up before the deadline would find nothing due.
@@ -123,6 +138,10 @@ import Reactor
             break
         case Self.listenerTag:
             acceptConnections(now)
+        case Self.internalTag:
+            acceptInternal()
+        case let tag where Tunnels.owns(tag):
+            unsafe tunnels.handle(event, poller, buffer)
         default:
             let key = ConnectionKey(packed: event.tag.bits)
             guard sockets[Int(key.slot)].key == key else { return }
@@ -135,7 +154,7 @@ import Reactor
         for _ in 0..<Self.acceptsPerTick {
             do throws(SystemError) {
                 guard case .connection(let fd, let address) = try listener.accept() else { return }
-                try admit(fd, IPAddress(bits: address))
+                try admit(fd, gateway.accept(address: IPAddress(bits: address)))
             } catch {
                 guard !error.isPeersDoing else { continue }
                 // No descriptors left: those who wait stay in the backlog until some are free.
@@ -149,12 +168,27 @@ import Reactor
         }
     }
 
-    /// Gives the connection to the gateway, and its bytes from now on. nil where there was no place.
-    @discardableResult
-    private func admit(_ fd: Int32, _ address: IPAddress) throws(SystemError) -> ConnectionKey? {
-        guard let key = gateway.accept(address: address) else {
+    /// Connections that other instances bring.
+    private func acceptInternal() {
+        guard let internalListener else { return }
+        for _ in 0..<Self.acceptsPerTick {
+            do throws(SystemError) {
+                guard
+                    case .connection(let fd, let address) = try Listener.accept(internalListener)
+                else { return }
+                try admit(fd, gateway.accept(address: IPAddress(bits: address), isInternal: true))
+            } catch {
+                // They come again, from an instance that finds nobody here otherwise.
+                guard error.isPeersDoing else { return }
+            }
+        }
+    }
+
+    /// Gives the gateway the bytes of its connection from now on; a nil key says that it has no place.
+    private func admit(_ fd: Int32, _ key: ConnectionKey?) throws(SystemError) {
+        guard let key else {
             shed(fd)
-            return nil
+            return
         }
         while sockets.count <= Int(key.slot) { sockets.append(SocketState()) }
         sockets[Int(key.slot)] = SocketState(key: key, descriptor: fd)
@@ -165,13 +199,14 @@ import Reactor
             gateway.failed(key)
             throw error
         }
-        return key
     }
 
     /// Another shard accepted it; what it asks for is here.
     private func adopt(_ moved: MovedConnection) {
         do throws(SystemError) {
-            guard let key = try admit(moved.descriptor, moved.address) else { return }
+            let key = gateway.adopt(moved)
+            try admit(moved.descriptor, key)
+            guard let key else { return }
             var bytes = moved.bytes
             var span = bytes.mutableSpan
             gateway.receive(key, &span)
@@ -248,6 +283,12 @@ import Reactor
             var moved = moved
             moved.descriptor = state.descriptor
             links.post(.handedOver(moved), to: shard)
+        }
+        for (key, tunnel) in output.tunnels {
+            let state = sockets[Int(key.slot)]
+            poller.remove(state.descriptor)
+            sockets[Int(key.slot)] = SocketState()
+            tunnels.open(state.descriptor, tunnel, now: clock.now().instant, poller)
         }
         for key in output.halfClosed where sockets[Int(key.slot)].key == key {
             Socket.shutdownSend(sockets[Int(key.slot)].descriptor)

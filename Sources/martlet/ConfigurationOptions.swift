@@ -73,6 +73,10 @@ struct ConfigurationOptions: ParsableArguments {
         help: "Path of Socket.IO's clients, one segment. Default /socket.io/.")
     var socketIOPath: String?
 
+    @Option(
+        help: "host:port at which other instances reach this one. Default: bind, any free port.")
+    var `internal`: String?
+
     @Flag(help: "Serve the tests of Engine.IO and Socket.IO, and no other client of theirs.")
     var conformance = false
 
@@ -87,7 +91,8 @@ struct ConfigurationOptions: ParsableArguments {
         let single: [(ConfigurationKey, String?)] = [
             (.bind, bind), (.port, port), (.data, data), (.databaseURL, databaseURL),
             (.redisURL, redisURL), (.bridge, bridge), (.shards, shards),
-            (.instance, instance), (.socketIOPath, socketIOPath), (.logLevel, logLevel),
+            (.instance, instance), (.socketIOPath, socketIOPath),
+            (.internal, `internal`), (.logLevel, logLevel),
         ]
         for (key, value) in single { if let value { flags[key] = [value] } }
         if dev { flags[.dev] = ["true"] }

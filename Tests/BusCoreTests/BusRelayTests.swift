@@ -14,6 +14,7 @@ private struct Log {
     var arrived: [Int: Int] = [:]
     var heads: [Digest.Head] = []
     var foreign: [(shard: Int, channel: Channel)] = []
+    var reached: [String] = []
 
     mutating func take(_ effects: [BusRelay.Effect], shards: Int) {
         for effect in effects {
@@ -29,6 +30,8 @@ private struct Log {
                 arrived[shard, default: 0] += batch.count
             case .tell(_, .heads(let heads)): self.heads += heads
             case .tell(let shard, .foreign(let channel, _)): foreign.append((shard, channel))
+            case .tell(let shard, .reached(let instance, let address)):
+                if shard == 1 { reached.append("\(instance) \(address ?? "-")") }
             case .tell(_, .written), .tell(_, .arrived): break
             }
         }
@@ -47,6 +50,35 @@ struct BusRelayTests {
 
     private func make(shards: Int = 2) -> (BusRelay, Log) {
         (BusRelay(instance: own, shards: shards, now: at(0)), Log())
+    }
+
+    @Test(
+        "Where another instance is reached is told when it changes, and kept while the bus is away")
+    func addresses() {
+        var (relay, log) = up()
+        func hear(_ number: UInt64, _ address: String?, isLast: Bool = false) {
+            let digest = Digest(
+                instance: 8, number: number, isLast: isLast, address: address)
+            run(&relay, &log) { $0.received(digest, at(Int(number)), effects: &$1) }
+        }
+        hear(1, "10.0.0.8:1")
+        hear(2, "10.0.0.8:1")
+        run(&relay, &log) { $0.linkDown(at(3), effects: &$1) }
+        run(&relay, &log) { $0.turn(at(60_000), effects: &$1) }
+        run(&relay, &log) { $0.linkUp(at(60_000), effects: &$1) }
+        #expect(log.reached == ["8 10.0.0.8:1"])
+        hear(70, "10.0.0.8:2")
+        hear(71, "10.0.0.8:2", isLast: true)
+        #expect(log.reached == ["8 10.0.0.8:1", "8 10.0.0.8:2", "8 -"])
+    }
+
+    @Test("Its own address is in each of its digests")
+    func ownAddress() {
+        var relay = BusRelay(instance: own, address: "10.0.0.7:1", shards: 2, now: at(0))
+        var log = Log()
+        run(&relay, &log) { $0.turn(at(0), effects: &$1) }
+        run(&relay, &log) { $0.goodbye(effects: &$1) }
+        #expect(log.digests.map(\.address) == ["10.0.0.7:1", "10.0.0.7:1"])
     }
 
     private func run(

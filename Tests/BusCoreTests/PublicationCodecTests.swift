@@ -270,7 +270,8 @@ struct DigestTests {
     @Test("1,024 heads are listed, more are cut off and the digest says so")
     func manyHeads() {
         let heads = (0...1_024).map { Digest.Head(chat: ChatID(trusted: "c\($0)"), seq: 1) }
-        let full = Digest(instance: 1, number: 1, heads: Array(heads.dropLast()))
+        let full = Digest(
+            instance: 1, number: 1, address: "[fd00::5]:3002", heads: Array(heads.dropLast()))
         #expect(Digest(decoding: full.encoded()) == full)
         let more = Digest(decoding: Digest(instance: 1, number: 1, heads: heads).encoded())
         #expect(more?.heads == full.heads)

@@ -34,7 +34,7 @@ final class TestNode {
         wall: WallTime(milliseconds: 1_767_225_600_000))
     let limits: Limits
     let status: NodeStatus
-    let instance: UInt64 = 77
+    let instance: UInt64
     private(set) var shards: [GatewayShard] = []
     private var lane: CommitLane
     private let secret: Secret
@@ -60,6 +60,8 @@ final class TestNode {
     /// While true no shard's publications get to homes on others.
     var losesPublications = false
 
+    /// Connections that go to another instance.
+    private(set) var tunnels: [Tunnel] = []
     /// Connections that a shard handed to another.
     private(set) var handovers = 0
 
@@ -69,8 +71,9 @@ final class TestNode {
     init(
         shards count: Int = 1, limits overrides: [String: String] = [:],
         origins: [String] = [], trusting proxies: [String] = [], isBench: Bool = false,
-        isShared: Bool = false
+        isShared: Bool = false, instance: UInt64 = 77
     ) {
+        self.instance = instance
         interests = isShared ? [] : nil
         var limits = Limits()
         for (name, text) in overrides {
@@ -82,10 +85,11 @@ final class TestNode {
         lane = CommitLane(limits: limits)
         inputs = Array(repeating: [], count: count)
         sockets = Array(repeating: [:], count: count)
-        let configuration = GatewayConfiguration(
+        var configuration = GatewayConfiguration(
             limits: limits, tokenKeys: [.hs256(secret)], allowedOrigins: origins,
             forwardedFor: ForwardedFor(trusted: proxies.map(Self.block)), isBench: isBench,
             version: "1.2.3", instance: instance, isStoreShared: isShared, isBridged: isShared)
+        configuration.tunnelKeys = [Self.makeSecret("a-deployment-of-tests-a-deployment")]
         shards = (0..<count).map { index in
             GatewayShard(
                 index: index, shardCount: count, configuration: configuration, status: status,
@@ -140,11 +144,13 @@ final class TestNode {
     // MARK: Connections
 
     /// A TCP connection; nil where the shard has no place for it.
-    func accept(shard: Int = 0, address: String = "203.0.113.1") -> TestSocket? {
+    func accept(
+        shard: Int = 0, address: String = "203.0.113.1", isInternal: Bool = false
+    ) -> TestSocket? {
         guard let address = IPAddress(address) else { preconditionFailure("no address") }
         let gateway = shards[shard]
         gateway.beginTick(now)
-        let key = gateway.accept(address: address)
+        let key = gateway.accept(address: address, isInternal: isInternal)
         let socket = key.map { TestSocket(node: self, shard: shard, key: $0) }
         if let socket { sockets[shard][socket.key.packed] = socket }
         finishTick(shard)
@@ -152,8 +158,10 @@ final class TestNode {
         return socket
     }
 
-    func connect(shard: Int = 0, address: String = "203.0.113.1") -> TestSocket {
-        guard let socket = accept(shard: shard, address: address) else {
+    func connect(
+        shard: Int = 0, address: String = "203.0.113.1", isInternal: Bool = false
+    ) -> TestSocket {
+        guard let socket = accept(shard: shard, address: address, isInternal: isInternal) else {
             preconditionFailure("the shard accepts no connection")
         }
         return socket
@@ -243,7 +251,7 @@ final class TestNode {
         for (shard, mail) in output.mail { inputs[shard].append(.mail(mail)) }
         for (key, home, moved) in output.handedOver {
             guard let socket = sockets[index].removeValue(forKey: key.packed) else { continue }
-            guard let new = shards[home].accept(address: moved.address) else {
+            guard let new = shards[home].adopt(moved) else {
                 socket.isClosed = true
                 continue
             }
@@ -252,6 +260,7 @@ final class TestNode {
             sockets[home][new.packed] = socket
             inputs[home].append(.bytes(new, moved.bytes))
         }
+        tunnels += output.tunnels.map(\.1)
         for key in output.halfClosed { sockets[index][key.packed]?.isHalfClosed = true }
         for key in output.closed {
             sockets[index].removeValue(forKey: key.packed)?.isClosed = true

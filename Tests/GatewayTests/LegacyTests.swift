@@ -143,7 +143,7 @@ struct LegacyTests {
         node.fate = { _ in .fails }
         let socket = node.connect()
         socket.upgrade(fields: ["Authorization: Bearer \(node.token("alice"))"])
-        #expect(socket.types() == ["READY"])
+        #expect(socket.types() == [], "it is not ready before it follows them")
         #expect(socket.closeCode == 4202)
     }
 
@@ -166,7 +166,8 @@ struct LegacyTests {
         node.group("c1", ["alice", "bob"])
         node.group("c2", ["carol", "dave"])
         node.holdsAnswers = true
-        let bob = node.client("bob", dialect: .ws)
+        let bob = node.connect()
+        bob.upgrade(fields: ["Authorization: Bearer \(node.token("bob"))"])
         // The list of chats is given out and the head of c1; who may see c1 waits.
         node.releaseOne()
         node.releaseOne()

@@ -1,0 +1,231 @@
+import Basics
+import Gateway
+import Logging
+import Reactor
+
+/// The connections of a shard that other instances serve: two sockets each, and what is on its way
+/// between them. Nothing of it is read.
+///
+///     client ──► toOwner (≤ 64 KiB) ──► owner        an end on one side is passed on when what came
+///     client ◄── toClient (≤ 64 KiB) ◄── owner       before it has gone
+///
+/// A side whose buffer is full is not read, so a slow reader slows its writer. Owners end what their
+/// sessions have outlived; an owner that does not answer the connection within 2 s has gone.
+struct Tunnels {
+    private static let bufferBytes = 65_536
+    private static let connectMs = 2_000
+    /// Tags of the poller: a tunnel's number, and which side. Keys of connections have a generation
+    /// above 32 bits, the shard's own tags are below 16.
+    private static let firstTag: UInt64 = 16
+
+    private enum Side: UInt64 {
+        case client
+        case owner
+    }
+
+    private struct Way {
+        var bytes: [UInt8] = []
+        var sent = 0
+        var hasEnded = false
+        var isShut = false
+
+        var isEmpty: Bool { sent == bytes.count }
+        var isFull: Bool { bytes.count - sent >= Tunnels.bufferBytes }
+    }
+
+    private struct Joined {
+        let client: Int32
+        let owner: Int32
+        let refusal: [UInt8]
+        var isConnecting = true
+        var deadline: Instant
+        var toOwner = Way()
+        var toClient = Way()
+    }
+
+    private var slots: [Joined?] = []
+    private var free: [Int] = []
+    private var connecting: Set<Int> = []
+    private let capacity: Int
+    private let log: Logger
+
+    init(capacity: Int, log: Logger) {
+        self.capacity = capacity
+        self.log = log
+    }
+
+    private static func tag(_ slot: Int, _ side: Side) -> PollTag {
+        PollTag(bits: firstTag + UInt64(slot) * 2 + side.rawValue)
+    }
+
+    /// Whether an event is one of a tunnel.
+    static func owns(_ tag: PollTag) -> Bool { tag.bits >= firstTag && tag.bits >> 32 == 0 }
+
+    /// When a connection under way is given up; nil while there is none.
+    var deadline: Instant? { connecting.compactMap { slots[$0]?.deadline }.min() }
+
+    /// Takes over a client's socket, which the poller no longer knows. It is closed where that fails.
+    mutating func open(
+        _ client: Int32, _ tunnel: Tunnel, now: Instant, _ poller: borrowing Poller
+    ) {
+        guard slots.count - free.count < capacity, let address = Self.address(tunnel.address),
+            let owner = Self.connect(to: address)
+        else {
+            Self.refuse(client, tunnel.refusal)
+            return
+        }
+        var joined = Joined(
+            client: client, owner: owner, refusal: tunnel.refusal,
+            deadline: now.advanced(byMilliseconds: Self.connectMs))
+        joined.toOwner.bytes = tunnel.opening
+        let slot = free.popLast() ?? slots.count
+        if slot == slots.count { slots.append(nil) }
+        slots[slot] = joined
+        connecting.insert(slot)
+        do throws(SystemError) {
+            try poller.add(owner, Self.tag(slot, .owner))
+            try poller.setInterest(owner, Self.tag(slot, .owner), reads: false, writes: true)
+        } catch {
+            refuse(slot, poller)
+        }
+    }
+
+    private static func address(_ text: String) -> SocketAddress? {
+        guard let colon = text.lastIndex(of: ":"),
+            let port = UInt16(text[text.index(after: colon)...])
+        else { return nil }
+        var host = text[..<colon]
+        if host.hasPrefix("["), host.hasSuffix("]") { host = host.dropFirst().dropLast() }
+        return SocketAddress(numeric: String(host), port: port)
+    }
+
+    private static func connect(to address: SocketAddress) -> Int32? {
+        do throws(SystemError) { return try Socket.connect(to: address) } catch { return nil }
+    }
+
+    private static func refuse(_ client: Int32, _ refusal: [UInt8]) {
+        Socket.writeOnce(client, refusal)
+        Socket.shutdownSend(client)
+        Socket.close(client)
+    }
+
+    /// Gives up what did not get there in time.
+    mutating func expire(_ now: Instant, _ poller: borrowing Poller) {
+        for slot in connecting where slots[slot].map({ $0.deadline <= now }) ?? false {
+            refuse(slot, poller)
+        }
+    }
+
+    private mutating func refuse(_ slot: Int, _ poller: borrowing Poller) {
+        guard let joined = slots[slot] else { return }
+        log.debug("the owner of a session is not reached; its client begins anew")
+        forget(slot)
+        poller.remove(joined.owner)
+        Socket.close(joined.owner)
+        Self.refuse(joined.client, joined.refusal)
+    }
+
+    private mutating func forget(_ slot: Int) {
+        slots[slot] = nil
+        free.append(slot)
+        connecting.remove(slot)
+    }
+
+    mutating func handle(
+        _ event: PollEvent, _ poller: borrowing Poller, _ buffer: UnsafeMutableRawBufferPointer
+    ) {
+        let slot = Int((event.tag.bits - Self.firstTag) / 2)
+        guard slot < slots.count, var joined = slots[slot],
+            let side = Side(rawValue: (event.tag.bits - Self.firstTag) & 1)
+        else { return }
+        slots[slot] = nil
+        var isOver = false
+        if joined.isConnecting {
+            do throws(SystemError) {
+                try Socket.finishConnecting(joined.owner)
+                try poller.add(joined.client, Self.tag(slot, .client))
+                joined.isConnecting = false
+                connecting.remove(slot)
+            } catch {
+                slots[slot] = joined
+                refuse(slot, poller)
+                return
+            }
+        } else if event.isReadable || event.isOver {
+            if side == .client {
+                isOver = unsafe !Self.read(joined.client, into: &joined.toOwner, buffer)
+            } else {
+                isOver = unsafe !Self.read(joined.owner, into: &joined.toClient, buffer)
+            }
+        }
+        isOver = isOver || !Self.write(&joined.toOwner, to: joined.owner)
+        isOver = isOver || !Self.write(&joined.toClient, to: joined.client)
+        if isOver || joined.toOwner.isShut && joined.toClient.isShut
+            || !setInterests(slot, joined, poller)
+        {
+            poller.remove(joined.client)
+            poller.remove(joined.owner)
+            Socket.close(joined.client)
+            Socket.close(joined.owner)
+            forget(slot)
+        } else {
+            slots[slot] = joined
+        }
+    }
+
+    /// False where the socket failed.
+    private static func read(
+        _ fd: Int32, into way: inout Way, _ buffer: UnsafeMutableRawBufferPointer
+    ) -> Bool {
+        guard !way.hasEnded, !way.isFull else { return !way.hasEnded }
+        switch unsafe Socket.receive(fd, into: buffer) {
+        case .bytes(let count):
+            if way.isEmpty {
+                way.bytes.removeAll(keepingCapacity: true)
+                way.sent = 0
+            }
+            unsafe way.bytes.append(contentsOf: buffer[..<count])
+            return true
+        case .wouldBlock:
+            return true
+        case .ended:
+            way.hasEnded = true
+            return true
+        case .failed:
+            return false
+        }
+    }
+
+    private static func write(_ way: inout Way, to fd: Int32) -> Bool {
+        if !way.isEmpty {
+            let written = unsafe way.bytes.withUnsafeBytes {
+                unsafe Socket.write(fd, UnsafeRawBufferPointer(rebasing: $0[way.sent...]))
+            }
+            guard written >= 0 else { return false }
+            way.sent += written
+        }
+        if way.hasEnded, way.isEmpty, !way.isShut {
+            way.isShut = true
+            Socket.shutdownSend(fd)
+        }
+        return true
+    }
+
+    private func setInterests(
+        _ slot: Int, _ joined: Joined, _ poller: borrowing Poller
+    ) -> Bool {
+        do throws(SystemError) {
+            try poller.setInterest(
+                joined.client, Self.tag(slot, .client),
+                reads: !joined.toOwner.hasEnded && !joined.toOwner.isFull,
+                writes: !joined.toClient.isEmpty)
+            try poller.setInterest(
+                joined.owner, Self.tag(slot, .owner),
+                reads: !joined.toClient.hasEnded && !joined.toClient.isFull,
+                writes: !joined.toOwner.isEmpty)
+            return true
+        } catch {
+            return false
+        }
+    }
+}
