@@ -191,6 +191,7 @@ if Context.environment["MARTLET_FUZZ"] != nil {
     }
     package.targets += [
         fuzzer("FrameFuzzer", "WebSocket"), fuzzer("RequestFuzzer", "HTTP"),
-        fuzzer("SocketIOFuzzer", "SocketIO"), fuzzer("JSONFuzzer", "Wire"), fuzzer("PublicationFuzzer", "BusCore", "Domain"),
+        fuzzer("SocketIOFuzzer", "SocketIO"), fuzzer("JSONFuzzer", "Wire"),
+        fuzzer("PublicationFuzzer", "BusCore", "Domain"),
     ]
 }

@@ -112,6 +112,9 @@ def node_ws(options, folder):
 PEERS = [
     Peer("martlet", "Martlet", "its measuring face: rooms without people, frames as they come",
          martlet, path="/bench"),
+    Peer("martlet-socketio", "Martlet, Socket.IO",
+         "the same rooms over Socket.IO 5 and Engine.IO 4, on a WebSocket",
+         martlet, dialect="sio", path="/bench/socket.io/", cannot=("echo",)),
     Peer("martlet-product", "Martlet, product",
          "authenticated users of chats, JSON of dialect v1 read and written, membership, hub; "
          "typing, which is not stored, is shorter, and which nothing answers: only at given rates",

@@ -64,6 +64,8 @@ enum EngineFace {
     case socketIO
     /// Says each message again; in conformance mode only.
     case echo
+    /// Rooms that anybody may join, as what compares servers has them; with `bench` only.
+    case bench
 }
 
 /// Who speaks in one namespace.

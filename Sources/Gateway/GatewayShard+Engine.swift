@@ -160,7 +160,7 @@ extension GatewayShard {
         case .message:
             let message = text.extracting(1..<text.count)
             switch engine.face {
-            case .socketIO: receive(engine, packet: message)
+            case .socketIO, .bench: receive(engine, packet: message)
             case .echo: say(engine, text.copied())
             }
         case .pong:
@@ -185,7 +185,7 @@ extension GatewayShard {
 
     func receive(_ engine: EngineSession, binary: [UInt8]) {
         switch engine.face {
-        case .socketIO: receive(engine, part: binary)
+        case .socketIO, .bench: receive(engine, part: binary)
         case .echo: say(engine, binary: binary)
         }
     }

@@ -18,9 +18,9 @@ extension GatewayShard {
     func engineFace(
         _ path: [String], _ head: RequestHead, _ bytes: Span<UInt8>
     ) -> EngineFace? {
-        guard path.count == 1, bytes[head.path.upperBound - 1] == UInt8(ascii: "/") else {
-            return nil
-        }
+        guard bytes[head.path.upperBound - 1] == UInt8(ascii: "/") else { return nil }
+        if configuration.isBench, path == ["bench", "socket.io"] { return .bench }
+        guard path.count == 1 else { return nil }
         if path[0] == configuration.socketIOPath { return .socketIO }
         if configuration.isConformance, path[0] == "engine.io" { return .echo }
         return nil

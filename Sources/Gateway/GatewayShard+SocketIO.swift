@@ -59,6 +59,10 @@ extension GatewayShard {
     private func perform(
         _ packet: SocketPacket, _ text: Span<UInt8>, _ parts: [[UInt8]], _ engine: EngineSession
     ) {
+        if engine.face == .bench {
+            performBench(packet, text, engine)
+            return
+        }
         if configuration.isConformance {
             performConformance(packet, text, parts, engine)
             return
@@ -122,7 +126,8 @@ extension GatewayShard {
         let payload = text.extracting(packet.payload)
         if payload.isEmpty { return packet.attachments == 0 }
         guard let root = parsed(payload), json.kind(root) == .array else { return false }
-        return !packet.kind.hasAttachments || placeholdersFit(root, payload, count: packet.attachments)
+        return !packet.kind.hasAttachments
+            || placeholdersFit(root, payload, count: packet.attachments)
     }
 
     func parsed(_ payload: Span<UInt8>) -> JSONNode? {

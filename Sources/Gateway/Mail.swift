@@ -53,13 +53,6 @@ package struct MovedConnection: Sendable {
     package var address: IPAddress
     var isTunnelled: Bool
     package var bytes: [UInt8]
-
-    init(descriptor: Int32, address: IPAddress, isTunnelled: Bool, bytes: [UInt8]) {
-        self.isTunnelled = isTunnelled
-        self.descriptor = descriptor
-        self.address = address
-        self.bytes = bytes
-    }
 }
 
 /// An operation on its way to the store, with the way back.
