@@ -94,12 +94,31 @@ struct Encoding: Hashable {
         return event.payload.count + 96
     }
 
-    /// Appends the answer to a request, a JSON object.
-    func append(answer payload: [UInt8], to id: RequestID, into output: inout [UInt8]) {
-        guard let namespace else {
-            append(text: EventEncoder.answer(id, in: dialect, payload), to: &output)
-            return
+    /// Appends the answer to a request that was carried out.
+    func appendAck(
+        to id: RequestID, into output: inout [UInt8], _ fields: (inout JSONWriter) -> Void
+    ) {
+        if let namespace {
+            append(answer: EventEncoder.ackPayload(fields), to: id, namespace, into: &output)
+        } else {
+            append(text: EventEncoder.ack(id, in: dialect, fields), to: &output)
         }
+    }
+
+    /// Appends the answer to a request that was refused.
+    func appendRefusal(_ error: CommandError, to id: RequestID, into output: inout [UInt8]) {
+        if let namespace {
+            append(answer: EventEncoder.refusalPayload(error), to: id, namespace, into: &output)
+        } else {
+            let text = EventEncoder.refusal(error, id: id, event: nil, in: dialect)
+            append(text: text, to: &output)
+        }
+    }
+
+    private func append(
+        answer payload: [UInt8], to id: RequestID, _ namespace: Namespace,
+        into output: inout [UInt8]
+    ) {
         guard case .integer(let number) = id else { return }
         appendPacket("43", namespace, number, to: &output) { text in
             text.append(UInt8(ascii: "["))

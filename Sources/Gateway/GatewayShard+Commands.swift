@@ -454,7 +454,7 @@ extension GatewayShard {
         switch reply {
         case .refused(let error):
             if let id {
-                answer(session, id, EventEncoder.refusalPayload(error))
+                refuse(session, id, error)
             } else {
                 send(session, EventEncoder.error(error, event: name))
             }

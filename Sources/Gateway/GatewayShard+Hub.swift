@@ -279,7 +279,7 @@ extension GatewayShard {
                     by: Origin(instance: configuration.instance, subscriber: subscriber))
             }
         }
-        if let message = delivery.message, case .chat(let chat) = delivery.channel {
+        if encodesLegacy, let message = delivery.message, case .chat(let chat) = delivery.channel {
             recentMessages.note(chat, for: message)
         }
         let before = topic.pendingBytes

@@ -194,16 +194,16 @@ extension GatewayShard {
         say(session) { session.encoding.append(event, to: &$0) }
     }
 
-    /// Answers a request of a session.
-    func answer(_ session: Session, _ id: RequestID, _ payload: [UInt8]) {
-        say(session) { session.encoding.append(answer: payload, to: id, into: &$0) }
+    /// Refuses a request of a session.
+    func refuse(_ session: Session, _ id: RequestID, _ error: CommandError) {
+        say(session) { session.encoding.appendRefusal(error, to: id, into: &$0) }
     }
 
     /// Answers a request that was carried out.
     func acknowledge(
         _ session: Session, _ id: RequestID, _ fields: (inout JSONWriter) -> Void
     ) {
-        answer(session, id, EventEncoder.ackPayload(fields))
+        say(session) { session.encoding.appendAck(to: id, into: &$0, fields) }
     }
 
     /// Nothing where it has ended: what follows a close frame is not read.

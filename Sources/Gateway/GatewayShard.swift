@@ -82,7 +82,7 @@ package final class GatewayShard {
     var recentMessages = RecentMap<MessageID, ChatID>(capacity: 4_096)
     /// Whether anybody ever came over Socket.IO, to this instance: then somebody may have to be told
     /// of messages instead of marks.
-    var encodesLegacy: Bool { status.hasSocketIO }
+    private(set) var encodesLegacy = false
 
     // Work that waits for an answer of the store.
     var pendingWork: [UInt64: PendingWork] = [:]
@@ -166,6 +166,10 @@ package final class GatewayShard {
     package func beginTick(_ now: Now) {
         self.now = now
         counters[.ticks] += 1
+        if !encodesLegacy, status.hasSocketIO {
+            encodesLegacy = true
+            homes.notesMessages = true
+        }
         freeSlots += closedSlots
         closedSlots.removeAll(keepingCapacity: true)
     }

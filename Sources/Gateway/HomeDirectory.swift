@@ -84,6 +84,8 @@ package struct HomeDirectory {
     private var homes: [Channel: Home] = [:]
     /// The messages that were passed on last.
     private var messages = RecentMap<Place, MessageID>(capacity: 4_096)
+    /// Whether anybody is to be told of messages instead of marks.
+    package var notesMessages = false
     /// Messages that one receipt tells of, to clients that know marks by messages only. Of more the
     /// last ones; whoever counts marks is told of all.
     package static let messagesPerReceipt = 64
@@ -405,7 +407,7 @@ package struct HomeDirectory {
         _ publication: Publication, _ entry: LogEntry, in home: Home,
         _ effects: inout [Effect]
     ) {
-        if case .message = entry.body {
+        if notesMessages, case .message = entry.body {
             messages.note(entry.id, for: Place(chat: entry.chat, seq: entry.seq))
         }
         if !home.held.isEmpty { home.held[entry.seq] = nil }

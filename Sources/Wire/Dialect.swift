@@ -40,7 +40,14 @@ package enum EventName: String, CaseIterable, Sendable {
 
     /// The name in a dialect; where an event is told under several, the first. An ack has none over
     /// Socket.IO, whose protocol has acks of its own.
-    package func name(in dialect: Dialect) -> StaticString { names(in: dialect).first ?? "" }
+    package func name(in dialect: Dialect) -> StaticString {
+        switch dialect {
+        case .v1: v1
+        case .ws: ws
+        case .root: root.first ?? ""
+        case .ns: ns.first ?? ""
+        }
+    }
 
     /// All names in a dialect.
     package func names(in dialect: Dialect) -> [StaticString] {

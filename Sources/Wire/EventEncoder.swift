@@ -256,23 +256,29 @@ package enum EventEncoder {
 
     /// The payload of an ack: `{"ok":true,…}`.
     package static func ackPayload(_ fields: (inout JSONWriter) -> Void) -> [UInt8] {
-        payload { json in
-            json.key("ok")
-            json.bool(true)
-            fields(&json)
-        }
+        payload { writeAck(&$0, fields) }
+    }
+
+    private static func writeAck(
+        _ json: inout JSONWriter, _ fields: (inout JSONWriter) -> Void
+    ) {
+        json.key("ok")
+        json.bool(true)
+        fields(&json)
     }
 
     /// The payload of an ack that refuses: `{"ok":false,"error":{…}}`.
     package static func refusalPayload(_ error: CommandError) -> [UInt8] {
-        payload { json in
-            json.key("ok")
-            json.bool(false)
-            json.key("error")
-            json.beginObject()
-            write(error, to: &json)
-            json.endObject()
-        }
+        payload { writeRefusal(error, to: &$0) }
+    }
+
+    private static func writeRefusal(_ error: CommandError, to json: inout JSONWriter) {
+        json.key("ok")
+        json.bool(false)
+        json.key("error")
+        json.beginObject()
+        write(error, to: &json)
+        json.endObject()
     }
 
     /// Refuses what had no id.
@@ -290,14 +296,16 @@ package enum EventEncoder {
     package static func ack(
         _ id: RequestID, in dialect: Dialect, _ fields: (inout JSONWriter) -> Void
     ) -> [UInt8] {
-        answer(id, in: dialect, ackPayload(fields))
+        answer(id, in: dialect) { writeAck(&$0, fields) }
     }
 
     /// An error: the ack where the request had an id, an `error` event otherwise.
     package static func refusal(
         _ error: CommandError, id: RequestID?, event: CommandName?, in dialect: Dialect
     ) -> [UInt8] {
-        if let id { return answer(id, in: dialect, refusalPayload(error)) }
+        if let id {
+            return answer(id, in: dialect) { writeRefusal(error, to: &$0) }
+        }
         var text: [UInt8] = []
         self.error(error, event: event).append(in: dialect, to: &text)
         return text
@@ -315,10 +323,10 @@ package enum EventEncoder {
     }
 
     /// The answer to a plain frame, whole.
-    package static func answer(
-        _ id: RequestID, in dialect: Dialect, _ payload: [UInt8]
+    private static func answer(
+        _ id: RequestID, in dialect: Dialect, _ payload: (inout JSONWriter) -> Void
     ) -> [UInt8] {
-        var json = JSONWriter(capacity: payload.count + 128)
+        var json = JSONWriter(capacity: 256)
         json.beginObject()
         json.key("type")
         json.string(literal: EventName.ack.name(in: dialect))
@@ -328,7 +336,9 @@ package enum EventEncoder {
         case .text(let text): json.string(text)
         }
         json.key("payload")
-        json.raw(payload)
+        json.beginObject()
+        payload(&json)
+        json.endObject()
         json.endObject()
         return json.bytes
     }
