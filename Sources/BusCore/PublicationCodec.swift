@@ -98,7 +98,8 @@ package enum PublicationCodec {
                 append(receipt, to: &$0)
             }
         case .typing(let typing):
-            let email = typing.email.map { Array($0.utf8.prefix(maximumEmailBytes)) }
+            var email = typing.email.map { Array($0.utf8) }
+            if email?.count ?? 0 > maximumEmailBytes { email = nil }
             let count = 2 + typing.user.text.utf8.count + (email.map { 4 + $0.count } ?? 0)
             return begin(.typing, publication.origin, more: count) {
                 $0.append(

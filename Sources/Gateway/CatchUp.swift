@@ -43,6 +43,8 @@ final class CatchUp {
     var topicsAwaited = 0
     /// Waits for the outbox to drain.
     var isPaused = false
+    /// The outbox has drained: the next page is to be read.
+    var isDue = false
     /// The client was told that it worked: after that a failure cannot be an answer any more.
     var hasAcknowledged = false
     /// The places in `chats` of which a page is being read, in the order asked.

@@ -60,7 +60,7 @@ package final class Connection {
 
     /// Who is on it; nil before they have said so, and where it carries several (`engine`).
     var subscriber: Subscriber?
-    /// The Engine.IO session whose connection it is, or whose poll, POST or probe it carries.
+    /// The Engine.IO session whose connection it is, or wants to be.
     var engine: EngineSession?
 
     // Time
@@ -126,6 +126,8 @@ final class HTTPExchange {
     }
 
     var lead = Lead.nothing
+    /// The session whose poll waits here, or whose POST is coming in.
+    var served: EngineSession?
     /// Another instance brought it: what it asks for is here or nowhere, and it asks once.
     var isTunnelled = false
     /// The other end of the TCP connection, or whom a balancer says it is.

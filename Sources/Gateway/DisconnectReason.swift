@@ -35,6 +35,9 @@ package enum DisconnectReason: Hashable, Sendable, CaseIterable {
         }
     }
 
+    /// A client that polls is to hear what it was told last, or it would come back for the same.
+    var hasLastWords: Bool { self == .revoked || self == .tokenExpired || self == .invalidToken }
+
     /// The text of the close frame: what happened and what to do, ≤ 123 bytes.
     package var text: String {
         switch self {

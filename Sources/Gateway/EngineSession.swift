@@ -37,10 +37,12 @@ final class EngineSession {
     var post: ConnectionKey?
     var probe: Probe?
 
-    /// How far its members had been given each topic when the ping went that is under way.
+    /// How far its sessions had been given each chat when the ping went that is under way.
     var pinged: [DeliveredMark] = []
-    /// The same, acknowledged. By the topic's index.
-    var acknowledged: [Int32: Seq] = [:]
+    /// The same, acknowledged.
+    var acknowledged: [DeliveredMark.Place: Seq] = [:]
+    /// Joins, refused ones too.
+    var joins = WindowCounter()
     /// It was given an entry since the last ping.
     var isOwedPing = false
 
@@ -91,10 +93,14 @@ struct Probe {
     var isAnswered = false
 }
 
-/// How far a subscriber had been given a topic.
+/// How far a subscriber had been given a chat.
 struct DeliveredMark {
-    let session: SubscriberKey
-    let topic: Int32
+    struct Place: Hashable {
+        let session: SubscriberKey
+        let chat: ChatID
+    }
+
+    let place: Place
     let seq: Seq
 }
 
@@ -105,8 +111,10 @@ struct BinaryEvent {
     let text: [UInt8]
     var parts: [[UInt8]] = []
     var byteCount: Int
+    let deadline: Instant
 
-    init(packet: SocketPacket, text: [UInt8]) {
+    init(packet: SocketPacket, text: [UInt8], deadline: Instant) {
+        self.deadline = deadline
         self.packet = packet
         self.text = text
         byteCount = text.count

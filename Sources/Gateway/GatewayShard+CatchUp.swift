@@ -73,7 +73,18 @@ extension GatewayShard {
         }
         guard let topic = followedTopic(.chat(chat), by: session) else { return }
         unsubscribe(session, from: topic)
+        forgetMarks(of: session, in: chat)
         releaseIfUnused(topic)
+    }
+
+    /// What a pong says of a chat that was left meanwhile is nothing.
+    private func forgetMarks(of session: Session, in chat: ChatID) {
+        guard session.encoding.isSocketIO, let engine = transport(of: session)?.ownEngine else {
+            return
+        }
+        let place = DeliveredMark.Place(session: session.key, chat: chat)
+        engine.acknowledged[place] = nil
+        engine.pinged.removeAll { $0.place == place }
     }
 
     private func list(_ session: Session) {
@@ -276,7 +287,8 @@ extension GatewayShard {
 
     func resumeCatchUp(_ connection: Connection) {
         for session in sessions(on: connection) {
-            guard let job = session.job, !job.isPaused else { continue }
+            guard let job = session.job, job.isDue else { continue }
+            job.isDue = false
             advance(job, session)
         }
     }
@@ -292,6 +304,9 @@ extension GatewayShard {
                 page.chat == job.chats[index].id, "a page of \(page.chat) where another was asked")
             for entry in page.entries where entry.seq > job.chats[index].sentThrough {
                 counters[.replayedEntries] += 1
+                if encodesLegacy, case .message = entry.body {
+                    recentMessages.note(entry.chat, for: entry.id)
+                }
                 send(session, EventEncoder.entry(entry))
                 // A reader that cannot take the replay is closed like any other slow one.
                 guard isLive(session) else { return }

@@ -66,7 +66,8 @@ extension GatewayShard {
                 frame, session)
         case .readMessage(let message, let isPrivate):
             guard let chat = recentMessages[message] else {
-                refuse(session, Self.unknownMessage, frame)
+                // As of a chat that is not theirs: what others read is nobody's to find out.
+                refuse(session, CommandError(Refusal.notFound), frame)
                 return
             }
             var frame = frame
@@ -101,9 +102,6 @@ extension GatewayShard {
             enqueue(TopicRequest(frame, topics), session)
         }
     }
-
-    static let unknownMessage = CommandError(
-        .invalidInput, "chatId is missing, and the message is not among the last ones; name both")
 
     // MARK: Messages
 

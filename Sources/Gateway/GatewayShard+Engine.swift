@@ -66,7 +66,7 @@ extension GatewayShard {
         json.key("pingTimeout")
         json.integer(limits.pongTimeoutMs)
         json.key("maxPayload")
-        json.integer(limits.frameBytes)
+        json.integer(min(limits.frameBytes, limits.requestBodyBytes))
         json.endObject()
         return json.bytes
     }
@@ -103,6 +103,10 @@ extension GatewayShard {
         case .nothing: break
         case .ping: ping(engine)
         case .dead: end(engine, .pongTimeout, poll: .refused)
+        }
+        if let deadline = engine.assembling?.deadline, deadline <= now.instant {
+            end(engine, .messageTimeout, poll: .refused)
+            return
         }
         if let due = engine.poll?.noopDue, due <= now.instant {
             answerPoll(engine, [EnginePacket.noop.rawValue])
@@ -230,8 +234,7 @@ extension GatewayShard {
     private func completeUpgrade(_ engine: EngineSession, _ connection: Connection) {
         let polling = engine.main
         engine.probe = nil
-        // A poll that came between "3probe" and "5" belongs to the transport that is no more.
-        if engine.poll != nil { endPoll(engine, .refused) }
+        engine.post = nil
         let pending = polling.outbox.copyPending(in: pool)
         connection.phase = .engine
         connection.engine = engine
@@ -249,6 +252,11 @@ extension GatewayShard {
         }
         polling.engine = nil
         close(polling)
+        // A poll that came between "3probe" and "5" belongs to the transport that is no more.
+        if engine.poll != nil { endPoll(engine, .refused) }
+        if sessions(on: connection).contains(where: { $0.job?.isDue ?? false }) {
+            resumable.append(connection.key)
+        }
         append(to: connection) { output in
             var position = 0
             while position < pending.count,
@@ -296,11 +304,30 @@ extension GatewayShard {
     func endPolling(_ connection: Connection, _ reason: DisconnectReason) {
         guard let engine = connection.ownEngine else { return }
         if reason == .slowConsumer { counters[.slowConsumersClosed] += 1 }
-        if engine.poll != nil, !connection.outbox.isEmpty { answerPoll(of: connection) }
+        if reason.hasLastWords, !connection.outbox.isEmpty {
+            let words = lastWords(of: connection)
+            if engine.poll != nil {
+                answerPoll(engine, words)
+            } else {
+                keep(words, for: engine, inMs: Self.lastWordsMs)
+            }
+        }
         switch reason {
         case .draining: end(engine, reason, poll: .unavailable(retryAfterMs: 1_000))
         default: end(engine, reason, poll: .refused)
         }
+    }
+
+    /// The last packets that wait, as many as one poll takes. What waits before them is in the log.
+    private func lastWords(of main: Connection) -> [UInt8] {
+        var words = main.outbox.copyPending(in: pool)
+        words.removeLast()
+        var packets = 1
+        for index in words.indices.reversed() where words[index] == PollingPayload.separator {
+            if packets == Self.packetsPerPoll { return Array(words[(index + 1)...]) }
+            packets += 1
+        }
+        return words
     }
 
     /// A connection that had to do with the session is gone, or about to be closed.

@@ -15,8 +15,11 @@ extension GatewayShard {
         guard let http = connection.http else { return }
         if http.isAnswering || !http.inbound.isEmpty {
             // One read may bring the end of the largest request and the beginning of others.
+            // Behind a poll that waits nothing has to come, and anybody may park one.
             let bound =
-                limits.requestHeadBytes + limits.requestBodyBytes + limits.readBytesPerTick
+                http.served == nil || !http.isAnswering
+                ? limits.requestHeadBytes + limits.requestBodyBytes + limits.readBytesPerTick
+                : limits.requestHeadBytes
             guard http.inbound.count + bytes.count <= bound else {
                 // Pipelined beyond all measure while an answer is awaited.
                 close(connection)
@@ -150,9 +153,9 @@ extension GatewayShard {
     private func takesEngineBody(
         _ connection: Connection, _ head: RequestHead, _ bytes: Span<UInt8>
     ) -> Bool {
-        guard let length = head.contentLength, length <= limits.frameBytes,
-            let sid = Self.engineSID(head, bytes), let id = sid.flatMap({ EngineID($0.utf8.span) }),
-            let engine = engine(id), engine.isPolling
+        guard let length = head.contentLength, let sid = Self.engineSID(head, bytes),
+            let id = sid.flatMap({ EngineID($0.utf8.span) }),
+            let engine = engine(id), engine.isPolling, length <= maximumPayload(of: engine)
         else { return false }
         // A second one is handled without its body, and found to be one too many.
         if let other = engine.post, other != connection.key { return false }
@@ -181,6 +184,10 @@ extension GatewayShard {
         if !keepsAlive { request.keepsAlive = false }
         guard let http = connection.http else { return }
         if http.isTunnelled { request.keepsAlive = false }
+        if let engine = http.served {
+            http.served = nil
+            if engine.post == connection.key { engine.post = nil }
+        }
         request.began = http.began
         if !configuration.forwardedFor.trusted.isEmpty {
             http.address = configuration.forwardedFor.client(
@@ -272,10 +279,11 @@ extension GatewayShard {
     /// The upgrade of an Engine.IO request; `then` goes on with the WebSocket.
     func upgradeEngine(
         _ connection: Connection, _ request: HTTPRequest, _ head: RequestHead,
-        _ bytes: Span<UInt8>, then: () -> Void
+        _ bytes: Span<UInt8>, isNew: Bool, then: () -> Void
     ) {
         guard let accept = acceptHandshake(connection, request, head, bytes) else { return }
-        if let error = refusalOfHandshake(connection) {
+        // The second connection of a session that is there was paid for with the first.
+        if isNew, let error = refusalOfHandshake(connection) {
             answer(connection, request, error)
             return
         }
@@ -498,7 +506,9 @@ extension GatewayShard {
             return
         }
         setDeadline(connection, inMs: limits.keepAliveTimeoutMs)
-        if wasAnswering { continueHTTP(connection) }
+        // In a round of its own: who ends or answers something must not find that a request which was
+        // pipelined behind it has been carried out in between.
+        if wasAnswering, connection.hasInbound { resumable.append(connection.key) }
     }
 
     /// One whole answer, as bytes.

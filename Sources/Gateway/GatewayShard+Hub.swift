@@ -405,7 +405,10 @@ extension GatewayShard {
         if let run = pass.run(in: encoding, from: &pool) {
             connection.outbox.append(run, from: &pool)
         } else {
-            connection.outbox.append(shared: pass.joined(in: encoding), from: &pool)
+            let bytes = pass.joined(in: encoding)
+            // What its namespace does not hear.
+            if bytes.bytes.isEmpty { return 0 }
+            connection.outbox.append(shared: bytes, from: &pool)
         }
         markDirty(connection)
         if encoding.isSocketIO, pass.firstSeq > 0 { oweReceipt(connection) }
@@ -432,13 +435,20 @@ extension GatewayShard {
             closeIfTooSlow(connection)
             return
         }
-        for delivery in pass.deliveries where delivery.seq == 0 || delivery.seq > delivered {
-            deliver(delivery, to: subscriber)
+        for (index, delivery) in pass.deliveries.enumerated()
+        where delivery.seq == 0 || delivery.seq > delivered {
+            deliver(delivery, to: subscriber) { $0 += pass.piece(index, in: subscriber.encoding) }
         }
     }
 
     /// The careful path: one delivery to one subscriber, if it is for them.
     func deliver(_ delivery: Delivery, to subscriber: Subscriber) {
+        deliver(delivery, to: subscriber) { delivery.append(in: subscriber.encoding, to: &$0) }
+    }
+
+    private func deliver(
+        _ delivery: Delivery, to subscriber: Subscriber, _ write: (inout [UInt8]) -> Void
+    ) {
         // An earlier one of the same run may have filled its outbox: nothing follows a close frame.
         guard let connection = transport(of: subscriber), connection.isOpen else { return }
         let isOrigin =
@@ -467,9 +477,8 @@ extension GatewayShard {
             counters[.droppedEphemeral] += 1
             return
         }
-        let encoding = subscriber.encoding
-        append(to: connection) { delivery.append(in: encoding, to: &$0) }
-        if encoding.isSocketIO, delivery.seq > 0 { oweReceipt(connection) }
+        append(to: connection, write)
+        if subscriber.encoding.isSocketIO, delivery.seq > 0 { oweReceipt(connection) }
         counters[.deliveries] += 1
         closeIfTooSlow(connection)
     }

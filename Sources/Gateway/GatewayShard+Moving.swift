@@ -110,7 +110,9 @@ extension GatewayShard {
 
     /// A connection that another shard accepted.
     package func adopt(_ moved: MovedConnection) -> ConnectionKey? {
-        guard let key = accept(address: moved.address), let http = connection(key)?.http else {
+        guard let key = accept(address: moved.address, isNew: false),
+            let http = connection(key)?.http
+        else {
             return nil
         }
         // The first shard has read what comes before the first request.

@@ -50,8 +50,8 @@ extension GatewayShard {
         if let sid = Self.engineSID(head, bytes) {
             let id = sid.flatMap { EngineID($0.utf8.span) }
             guard let id, let engine = engine(id), engine.face == face else {
-                if let id, request.method == .get, !isSocket, takeFarewell(of: id) {
-                    answerPackets(connection, request, [EnginePacket.noop.rawValue])
+                if let id, request.method == .get, !isSocket, let words = takeFarewell(of: id) {
+                    answerPackets(connection, request, words)
                     return
                 }
                 refuse(connection, request, .unknownSession)
@@ -62,7 +62,9 @@ extension GatewayShard {
                 return
             }
             if isSocket {
-                upgradeEngine(connection, request, head, bytes) { beginProbe(engine, connection) }
+                upgradeEngine(connection, request, head, bytes, isNew: false) {
+                    beginProbe(engine, connection)
+                }
             } else if request.method == .get {
                 poll(engine, connection, request)
             } else if request.method == .post {
@@ -79,7 +81,7 @@ extension GatewayShard {
         } else if value("EIO") != "4" {
             refuse(connection, request, .unsupportedProtocol)
         } else if isSocket {
-            upgradeEngine(connection, request, head, bytes) {
+            upgradeEngine(connection, request, head, bytes, isNew: true) {
                 guard let engine = openEngine(face, on: connection) else { return }
                 say(engine, openPacket(engine))
             }
@@ -100,16 +102,33 @@ extension GatewayShard {
     /// A client that says goodbye has a poll under way, mostly; on its other connection that may come
     /// in behind the goodbye. It is answered as one that had waited, once.
     func beginFarewell(of engine: EngineSession) {
-        farewells = farewells.filter { $0.value > now.instant }
-        farewells[engine.id] = now.instant.advanced(byMilliseconds: Self.farewellMs)
+        keep([EnginePacket.noop.rawValue], for: engine, inMs: Self.farewellMs)
     }
 
-    private func takeFarewell(of id: EngineID) -> Bool {
-        guard let until = farewells.removeValue(forKey: id) else { return false }
-        return until > now.instant
+    /// The last words to a session that is over, for a poll that comes in time.
+    func keep(_ words: [UInt8], for engine: EngineSession, inMs milliseconds: Int) {
+        farewells = farewells.filter { $0.value.until > now.instant }
+        guard farewells.count < Self.maximumFarewells else { return }
+        farewells[engine.id] = Farewell(
+            words: words, until: now.instant.advanced(byMilliseconds: milliseconds))
+    }
+
+    private func takeFarewell(of id: EngineID) -> [UInt8]? {
+        guard let farewell = farewells.removeValue(forKey: id), farewell.until > now.instant else {
+            return nil
+        }
+        return farewell.words
+    }
+
+    struct Farewell {
+        var words: [UInt8]
+        var until: Instant
     }
 
     private static let farewellMs = 20
+    /// How long a client between two polls may take for the next one.
+    static let lastWordsMs = 5_000
+    private static let maximumFarewells = 4_096
 
     private func openPolling(
         _ face: EngineFace, _ connection: Connection, _ request: HTTPRequest
@@ -168,7 +187,7 @@ extension GatewayShard {
         }
         connection.http?.isAnswering = true
         connection.deadline = nil
-        connection.engine = engine
+        connection.http?.served = engine
         engine.poll = ParkedPoll(
             connection: connection.key, request: request, noopDue: noopDue)
         if engine.main.outbox.isEmpty {
@@ -193,7 +212,7 @@ extension GatewayShard {
         main.isBlocked = false
         // Without the separator behind the last.
         answerPoll(engine, Array(pending[..<max(0, count - 1)]))
-        flushed(main)
+        resumeJobs(on: main)
     }
 
     func answerPoll(_ engine: EngineSession, _ packets: [UInt8]) {
@@ -224,7 +243,7 @@ extension GatewayShard {
         guard let poll = engine.poll else { return nil }
         engine.poll = nil
         guard let connection = connection(poll.connection) else { return nil }
-        connection.engine = nil
+        connection.http?.served = nil
         return (connection, poll.request)
     }
 
@@ -243,26 +262,35 @@ extension GatewayShard {
     /// A body of this session has begun to come. Two at once would leave their order open.
     func beginPost(_ engine: EngineSession, _ connection: Connection) {
         engine.post = connection.key
-        connection.engine = engine
+        connection.http?.served = engine
+    }
+
+    /// Bytes of one message or body. Who has not said who they are says little.
+    func maximumPayload(of engine: EngineSession) -> Int {
+        isUnknown(engine)
+            ? unknownPeerLimits.messageBytes : min(limits.frameBytes, limits.requestBodyBytes)
+    }
+
+    /// Nobody has joined a namespace yet, where somebody has to.
+    func isUnknown(_ engine: EngineSession) -> Bool {
+        engine.face == .socketIO && !engine.hasJoined && !configuration.isConformance
     }
 
     private func post(
         _ engine: EngineSession, _ connection: Connection, _ request: HTTPRequest,
         _ head: RequestHead, _ bytes: Span<UInt8>, _ body: Span<UInt8>
     ) {
-        if let other = engine.post, other != connection.key {
+        if let other = engine.post {
+            engine.post = nil
             end(engine, .sessionOver, poll: .closePacket)
             if let first = self.connection(other) {
-                engine.post = nil
-                first.engine = nil
+                first.http?.served = nil
                 close(first)
             }
             answerStatus(connection, request, 400)
             return
         }
-        engine.post = nil
-        connection.engine = nil
-        if body.count > limits.frameBytes {
+        if head.contentLength ?? 0 > maximumPayload(of: engine) {
             answerStatus(connection, request, 413)
             return
         }

@@ -29,7 +29,10 @@ extension GatewayShard {
                 end(engine, .malformedPacket, poll: .refused)
                 return
             }
-            engine.assembling = BinaryEvent(packet: packet, text: text.copied())
+            engine.assembling = BinaryEvent(
+                packet: packet, text: text.copied(),
+                deadline: now.instant.advanced(byMilliseconds: limits.messageTimeoutMs))
+            scheduleCheck(engine.main)
         } else {
             perform(packet, text, [], engine)
         }
@@ -83,7 +86,15 @@ extension GatewayShard {
                 return
             }
             engine.clients.removeAll { $0.session === client.session }
+            engine.acknowledged = engine.acknowledged.filter {
+                $0.key.session != client.session.key
+            }
             leave(client.session)
+            if engine.clients.isEmpty {
+                // As at the beginning: a session is for somebody.
+                engine.hasJoined = false
+                setDeadline(engine.main, inMs: limits.authTimeoutMs)
+            }
         case .event, .binaryEvent:
             guard let client, let event = event(packet, text) else {
                 end(engine, .malformedPacket, poll: .refused)
@@ -191,6 +202,12 @@ extension GatewayShard {
             end(engine, .malformedPacket, poll: .refused)
             return
         }
+        guard !engine.joins.add(limit: Self.joinsPerMinute + 1, windowMs: 60_000, now: now.instant)
+        else {
+            counters[.rateLimited] += 1
+            end(engine, .tooManyStrikes, poll: .unavailable(retryAfterMs: 60_000))
+            return
+        }
         guard !isDraining else {
             end(engine, .draining, poll: .unavailable(retryAfterMs: 1_000))
             return
@@ -219,6 +236,9 @@ extension GatewayShard {
             refuse(engine, namespace, Self.tokenError(isExpired: false))
         }
     }
+
+    /// CONNECTs of one session: each asks the store for somebody's chats, or has a token verified.
+    static let joinsPerMinute = 20
 
     private struct Auth {
         var token: String?
@@ -342,13 +362,15 @@ extension GatewayShard {
         engine.pinged = []
         for client in engine.clients {
             for subscription in client.session.subscriptions {
-                guard let topic = topics[Int(subscription.topic)], topic.isChat
+                // A message in a large group would have everybody tell everybody.
+                guard let topic = topics[Int(subscription.topic)],
+                    case .chat(let chat) = topic.channel,
+                    topic.memberCount <= limits.typingMembers
                 else { continue }
                 let seq = topic.deliveredSeq(of: Int(subscription.member))
-                guard seq > engine.acknowledged[subscription.topic] ?? 0 else { continue }
-                engine.pinged.append(
-                    DeliveredMark(
-                        session: client.session.key, topic: subscription.topic, seq: seq))
+                let place = DeliveredMark.Place(session: client.session.key, chat: chat)
+                guard seq > engine.acknowledged[place] ?? 0 else { continue }
+                engine.pinged.append(DeliveredMark(place: place, seq: seq))
             }
         }
     }
@@ -358,16 +380,18 @@ extension GatewayShard {
         guard let connection = transport(of: session), let engine = connection.ownEngine else {
             return
         }
-        engine.acknowledged[topic.index] = known
+        guard case .chat(let chat) = topic.channel else { return }
+        engine.acknowledged[DeliveredMark.Place(session: session.key, chat: chat)] = known
         if given > known { oweReceipt(connection) }
     }
 
     func acknowledgePinged(_ engine: EngineSession) {
         for mark in engine.pinged {
-            guard let session = self.session(mark.session), let topic = topics[Int(mark.topic)],
-                case .chat(let chat) = topic.channel, session.follows(topic)
+            let chat = mark.place.chat
+            guard let session = self.session(mark.place.session),
+                followedTopic(.chat(chat), by: session) != nil
             else { continue }
-            engine.acknowledged[mark.topic] = mark.seq
+            engine.acknowledged[mark.place] = max(engine.acknowledged[mark.place] ?? 0, mark.seq)
             move(
                 AdvanceCursor(
                     chat: chat, user: session.user.id, device: session.device,

@@ -41,6 +41,7 @@ extension GatewayShard {
             guard engine.main === connection else { return due }
             consider(engine.heartbeat.nextCheck(timeoutMs: limits.pongTimeoutMs))
             consider(engine.poll?.noopDue)
+            consider(engine.assembling?.deadline)
             for client in engine.clients { consider(client.session) }
             return due
         }

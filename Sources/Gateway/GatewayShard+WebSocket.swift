@@ -22,8 +22,7 @@ extension GatewayShard {
     ) {
         var offset = start
         while true {
-            let limits =
-                connection.phase == .unauthenticated ? unknownPeerLimits : messageLimits
+            let limits = isUnknown(connection) ? unknownPeerLimits : messageLimits
             if let message = connection.decoder.nextWhole(in: &bytes, at: &offset, limits: limits) {
                 if connection.messageBegan != nil { connection.messageBegan = nil }
                 receive(message, connection, &bytes)
@@ -42,6 +41,16 @@ extension GatewayShard {
             }
         } else {
             connection.messageBegan = nil
+        }
+    }
+
+    /// Who has not said who they are is given little room.
+    @inline(__always)
+    private func isUnknown(_ connection: Connection) -> Bool {
+        switch connection.phase {
+        case .unauthenticated, .probing: true
+        case .engine: connection.engine.map { isUnknown($0) } ?? true
+        default: false
         }
     }
 

@@ -62,8 +62,8 @@ package final class GatewayShard {
     var owedPings: [EngineSession] = []
     /// The other instances that take connections for their sessions, by what session ids say of them.
     var peers: [UInt32: Peer] = [:]
-    /// Those whose client said goodbye a moment ago, with no poll waiting, and until when it matters.
-    var farewells: [EngineID: Instant] = [:]
+    /// Sessions that ended a moment ago with no poll waiting, and what the next one is told.
+    var farewells: [EngineID: Farewell] = [:]
     var topics: [Topic?] = []
     var freeTopics: [Int32] = []
     var topicIndices: [Channel: Int32] = [:]
@@ -79,7 +79,7 @@ package final class GatewayShard {
     var recentEntries = RecentEntries()
     /// Which chat the messages are in that were delivered last: a client of the main namespace names
     /// what it read by the message alone.
-    var recentMessages = RecentMap<MessageID, ChatID>(capacity: 4_096)
+    var recentMessages = RecentMap<MessageID, ChatID>(capacity: 16_384)
     /// Whether anybody ever came over Socket.IO, to this instance: then somebody may have to be told
     /// of messages instead of marks.
     private(set) var encodesLegacy = false
@@ -339,16 +339,21 @@ package final class GatewayShard {
         if connection.phase == .http, connection.hasInbound, !connection.isAnswering {
             resumable.append(connection.key)
         }
-        if connection.mayResume, connection.outbox.count < limits.outboxBytes / 4 {
-            connection.mayResume = false
-            var resumes = false
-            for session in sessions(on: connection) {
-                guard let job = session.job, job.isPaused else { continue }
-                job.isPaused = false
-                resumes = true
-            }
-            if resumes { resumable.append(connection.key) }
+        if connection.mayResume { resumeJobs(on: connection) }
+    }
+
+    /// Replays that waited for the outbox go on, once most of it has gone.
+    func resumeJobs(on connection: Connection) {
+        guard connection.mayResume, connection.outbox.count < limits.outboxBytes / 4 else { return }
+        connection.mayResume = false
+        var resumes = false
+        for session in sessions(on: connection) {
+            guard let job = session.job, job.isPaused else { continue }
+            job.isPaused = false
+            job.isDue = true
+            resumes = true
         }
+        if resumes { resumable.append(connection.key) }
     }
 
     /// Those who speak through a connection.
@@ -361,8 +366,12 @@ package final class GatewayShard {
 
     /// A new TCP connection. nil where there is no place for it: answer nothing, close it.
     ///
-    /// - Parameter isInternal: it came to the listener for other instances.
-    package func accept(address: IPAddress, isInternal: Bool = false) -> ConnectionKey? {
+    /// - Parameters:
+    ///   - isInternal: it came to the listener for other instances.
+    ///   - isNew: no other shard has counted it.
+    package func accept(
+        address: IPAddress, isInternal: Bool = false, isNew: Bool = true
+    ) -> ConnectionKey? {
         guard !isDraining, openConnections < max(1, limits.connections / shardCount),
             let key = takeSlot()
         else {
@@ -376,7 +385,7 @@ package final class GatewayShard {
         } else if configuration.forwardedFor.isTrusted(address) {
             connection.http?.lead = .proxyHeader
         }
-        counters[.connectionsAccepted] += 1
+        if isNew { counters[.connectionsAccepted] += 1 }
         setDeadline(connection, inMs: limits.requestHeadTimeoutMs)
         return key
     }
@@ -421,7 +430,7 @@ package final class GatewayShard {
         guard let connection = connection(key) else { return }
         // A half-closed HTTP client may still read its answer, unless it is a poll that is given up; a
         // WebSocket client said nothing more.
-        if connection.phase == .http, connection.engine == nil,
+        if connection.phase == .http, connection.http?.served == nil,
             connection.isAnswering || !connection.outbox.isEmpty
         {
             connection.phase = .draining
@@ -473,8 +482,9 @@ package final class GatewayShard {
     /// Ends what the connection took part in; the socket may stay for the closing handshake.
     func leaveSession(_ connection: Connection) {
         if connection.isWebSocket { counters[.activeConnections] -= 1 }
-        if let engine = connection.engine {
+        if let engine = connection.engine ?? connection.http?.served {
             connection.engine = nil
+            connection.http?.served = nil
             leave(engine, connection)
         }
         guard let subscriber = connection.subscriber else { return }

@@ -218,9 +218,7 @@ package struct HomeDirectory {
             var missing = news
             if !delivered.isEmpty { missing.deliveredSeq = nil }
             if !read.isEmpty { missing.readSeq = nil }
-            if missing.deliveredSeq ?? missing.readSeq ?? 0 > 0 {
-                effects.append(.readMarked(missing, publication.origin))
-            }
+            askForMarks(missing, publication.origin, &effects)
         case .typing(let typing):
             delivery = Self.delivery(
                 of: .event(EventEncoder.typing(typing)), to: .allButOrigin, publication)
@@ -257,6 +255,21 @@ package struct HomeDirectory {
         }
         pass(publication, entry, in: home, &effects)
         passHeld(in: home, &effects)
+    }
+
+    /// One read a place: both marks may stand at one.
+    private func askForMarks(
+        _ missing: Receipt, _ origin: Origin, _ effects: inout [Effect]
+    ) {
+        var (delivered, read) = (missing, missing)
+        read.deliveredSeq = nil
+        if missing.deliveredSeq == missing.readSeq {
+            if missing.readSeq ?? 0 > 0 { effects.append(.readMarked(missing, origin)) }
+            return
+        }
+        delivered.readSeq = nil
+        if delivered.deliveredSeq ?? 0 > 0 { effects.append(.readMarked(delivered, origin)) }
+        if read.readSeq ?? 0 > 0 { effects.append(.readMarked(read, origin)) }
     }
 
     /// The messages of (after, through], as far as they were passed on lately. Where it is not known

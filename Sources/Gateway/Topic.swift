@@ -43,6 +43,7 @@ final class Topic {
         /// By encoding: `joined` as a run of the tick `runTick` of the pool.
         private var runs = PerEncoding<Run?>(repeating: nil)
         private var runTick = UInt64.max
+        private var pieces: [Int: [UInt8]] = [:]
         var position = 0
         /// 0 where the pass holds no entry of the log.
         var firstSeq: Seq = 0
@@ -70,6 +71,16 @@ final class Topic {
             let made = SharedBytes(bytes)
             joined[index] = made
             return made
+        }
+
+        /// One of its deliveries in an encoding: where not everybody gets everything, many get most.
+        func piece(_ index: Int, in encoding: Encoding) -> [UInt8] {
+            let key = index * Encoding.count + Int(encoding.rawValue)
+            if let made = pieces[key] { return made }
+            var bytes: [UInt8] = []
+            deliveries[index].append(in: encoding, to: &bytes)
+            pieces[key] = bytes
+            return bytes
         }
 
         /// The same as a run of this tick; nil where the pool takes none of it.

@@ -290,15 +290,21 @@ import Reactor
             sockets[Int(key.slot)] = SocketState()
             tunnels.open(state.descriptor, tunnel, now: clock.now().instant, poller)
         }
-        for key in output.halfClosed where sockets[Int(key.slot)].key == key {
-            Socket.shutdownSend(sockets[Int(key.slot)].descriptor)
+        for key in output.halfClosed {
+            if let state = socket(of: key) { Socket.shutdownSend(state.descriptor) }
         }
         for key in output.closed {
-            let state = sockets[Int(key.slot)]
-            guard state.key == key else { continue }
+            guard let state = socket(of: key) else { continue }
             Socket.close(state.descriptor)
             sockets[Int(key.slot)] = SocketState()
         }
+    }
+
+    /// nil where the slot has no socket, or another's.
+    private func socket(of key: ConnectionKey) -> SocketState? {
+        let slot = Int(key.slot)
+        guard slot < sockets.count, sockets[slot].key == key else { return nil }
+        return sockets[slot]
     }
 
     private func write(

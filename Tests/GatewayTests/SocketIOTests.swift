@@ -296,7 +296,7 @@ struct SocketIOTests {
         #expect(alice.events("receipt").map(\.readSeq) == [1])
         let answers = bob.received().filter { $0.hasPrefix("43") }.sorted()
         #expect(answers[0].hasPrefix(#"431[{"ok":true"#))
-        #expect(answers[1].contains(#""code":"INVALID_INPUT""#))
+        #expect(answers[1].contains(#""code":"NOT_FOUND""#), "as of a chat that is not theirs")
     }
 
     // MARK: Ends
