@@ -125,8 +125,8 @@ let package = Package(
         .target(
             name: "Simulation",
             dependencies: [
-                "TestSupport", "Gateway", "Identity", "HTTP", "WebSocket", "Wire", "StoreCore",
-                "BusCore", "Domain", "Basics",
+                "TestSupport", "Gateway", "Identity", "HTTP", "WebSocket", "SocketIO", "Wire",
+                "StoreCore", "BusCore", "Domain", "Basics",
             ],
             path: "Tests/Simulation", swiftSettings: strict),
         .executableTarget(

@@ -60,4 +60,6 @@ package enum PlantedBug: String, CaseIterable, Sendable {
     /// Who is removed stays subscribed where the removal came by another way than from this
     /// instance.
     case removalOutOfOrder
+    /// A pong acknowledges what was given before it came, and not before its ping went.
+    case pongAcknowledgesAll
 }

@@ -169,6 +169,7 @@ extension GatewayShard {
             }
         case .pong:
             engine.heartbeat.pong(now: now.instant, intervalMs: limits.pingIntervalMs)
+            if configuration.planted.contains(.pongAcknowledgesAll) { notePinged(engine) }
             acknowledgePinged(engine)
         case .close:
             if engine.isPolling, engine.poll == nil, engine.probe == nil {

@@ -10,6 +10,7 @@ final class SimulatedClient {
     let user: UserID
     let device: String
     let isLegacy: Bool
+    let face: ClientFace
     let chats: [ChatID]
     private unowned let world: World
     private var random: SeededRandom
@@ -19,12 +20,15 @@ final class SimulatedClient {
     private var phase = Phase.away
     private var link: SimulatedLink?
     private var handshake: ClientHandshake?
+    private var token = ""
     private var inbound: [UInt8] = []
     private var decoder = MessageDecoder(role: .client)
     private var reader = JSONReader(hashSeed: 1)
 
     /// The last seq that was given, by chat. A legacy device forgets it with the connection.
     private var last: [ChatID: Seq] = [:]
+    /// The highest seq that came over this connection, by chat: what a pong acknowledges.
+    private var given: [ChatID: Seq] = [:]
     private var known: Set<String> = []
     private var refused: Set<ChatID> = []
     private var isResuming = false
@@ -50,9 +54,10 @@ final class SimulatedClient {
     private var ackPlaces: [ChatID: (request: Int, seq: Seq)] = [:]
 
     init(
-        world: World, user: UserID, device: String, isLegacy: Bool, chats: [ChatID],
-        random: SeededRandom
+        world: World, user: UserID, device: String, isLegacy: Bool, face: ClientFace,
+        chats: [ChatID], random: SeededRandom
     ) {
+        self.face = face
         self.world = world
         self.user = user
         self.device = device
@@ -148,6 +153,7 @@ final class SimulatedClient {
     private func ended() {
         liveSince = nil
         link = nil
+        given = [:]
         phase = .away
         isResuming = false
         requests = [:]
@@ -170,9 +176,15 @@ final class SimulatedClient {
         decoder = MessageDecoder(role: .client)
         let token = world.token(user: user.text, device: device)
         let nonce = (0..<16).map { _ in UInt8(random.below(256)) }
-        let handshake = ClientHandshake(
-            host: "x", target: "/ws", nonce: nonce,
-            subprotocols: (isLegacy ? [] : ["martlet.v1"]) + ["bearer.\(token)"])
+        let handshake =
+            face == .plain
+            ? ClientHandshake(
+                host: "x", target: "/ws", nonce: nonce,
+                subprotocols: (isLegacy ? [] : ["martlet.v1"]) + ["bearer.\(token)"])
+            : ClientHandshake(
+                host: "x", target: "/socket.io/?EIO=4&transport=websocket", nonce: nonce,
+                subprotocols: [])
+        self.token = token
         self.handshake = handshake
         world.clientSent(link, handshake.requestBytes())
     }
@@ -180,9 +192,12 @@ final class SimulatedClient {
     // MARK: Out
 
     private func say(_ type: String, _ payload: String, id: Int? = nil) {
+        say(face.text(type, payload, id: id))
+    }
+
+    private func say(_ text: String) {
         guard let link else { return }
-        let number = id.map { ",\"id\":\($0)" } ?? ""
-        let text = Array("{\"type\":\"\(type)\"\(number),\"payload\":\(payload)}".utf8)
+        let text = Array(text.utf8)
         let mask = MaskingKey(word: UInt32(truncatingIfNeeded: random.next()))
         var frame: [UInt8] = []
         FrameHeader.encode(opcode: .text, length: text.count, mask: mask, into: &frame)
@@ -259,7 +274,9 @@ final class SimulatedClient {
         while self.link === link {
             switch Self.next(&decoder, &bytes, &offset) {
             case .needMore: return
-            case .message(_, let payload): readText(payload.copy(from: bytes.span))
+            case .message(_, let payload):
+                let text = payload.copy(from: bytes.span)
+                if face == .plain { readText(text) } else { readPacket(text) }
             case .close:
                 if let link { world.clientGone(link, isHalfOpen: false) }
                 ended()
@@ -280,6 +297,30 @@ final class SimulatedClient {
         FrameHeader.encode(
             opcode: .pong, length: 0, mask: MaskingKey(word: 1), into: &frame)
         world.clientSent(link, frame)
+    }
+
+    private func readPacket(_ text: [UInt8]) {
+        switch ClientFace.read(text) {
+        case .open: say("40{\"token\":\"\(token)\"\(isLegacy ? "" : ",\"proto\":1")}")
+        case .ping:
+            // It says that all that was given before it arrived, what the device sent itself included.
+            for chat in chats { world.acknowledges(chat, user, givenThrough(chat)) }
+            say("3")
+        case .frame(let frame): readText(frame)
+        case .nothing: break
+        case .broken:
+            let said = String(decoding: text, as: UTF8.self)
+            world.oracle.violate("P12", "the server broke Socket.IO: \(said)")
+        }
+    }
+
+    /// The last seq that was given, and behind it what is this device's own.
+    private func givenThrough(_ chat: ChatID) -> Seq {
+        // What it resumed from it has said it has.
+        var seq = max(given[chat] ?? 0, isLegacy ? 0 : last[chat] ?? 0)
+        let log = world.store.entries(of: chat)
+        while seq < Seq(log.count), log[Int(seq)].device.text == device { seq += 1 }
+        return seq
     }
 
     private func readText(_ text: [UInt8]) {
@@ -413,6 +454,7 @@ final class SimulatedClient {
             chat: chat, seq: seq, id: id, content: content, to: user, device: device,
             previous: max(previous, last[chat] ?? previous), store: world.store)
         last[chat] = max(seq, last[chat] ?? 0)
+        given[chat] = max(seq, given[chat] ?? 0)
         // Brought in or out: what a legacy device gets next starts anew.
         if isLegacy, string("userId", payload, text) == user.text { last[chat] = nil }
         if string("userId", payload, text) == user.text {

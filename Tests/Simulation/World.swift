@@ -126,7 +126,8 @@ package final class World {
             clients.append(
                 SimulatedClient(
                     world: self, user: UserID(trusted: user), device: device, isLegacy: isLegacy,
-                    chats: places.map { chats[$0] }, random: random.fork()))
+                    face: random.chance(40) ? .socketIO : .plain, chats: places.map { chats[$0] },
+                    random: random.fork()))
         }
     }
 
