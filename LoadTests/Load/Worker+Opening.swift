@@ -143,7 +143,7 @@ extension Worker {
                 isOutlet: unsafe table[index].isOutlet
             ).utf8
         request += endpoint.requestTail
-        if dialect.isProduct {
+        if dialect.isProduct, dialect != .socketV1 {
             guard let token = token(user, index) else {
                 lose(index, "no token could be made")
                 return
@@ -165,6 +165,15 @@ extension Worker {
     func globalIndex(_ index: Int) -> Int {
         guard index >= count else { return range.lowerBound + index }
         return range.lowerBound + Int(senders[index - count].connection)
+    }
+
+    /// Says who is there, once a session of Socket.IO is open.
+    func connectNamespace(_ index: Int) {
+        guard let token = token(topology.user(of: globalIndex(index)), index) else {
+            lose(index, "no token could be made")
+            return
+        }
+        queuePacket(index, SocketFrame.connect(token: token))
     }
 
     private func token(_ user: Int, _ index: Int) -> String? {
@@ -238,7 +247,7 @@ extension Worker {
                 index,
                 NatsReader.connect + (idles ? [] : NatsReader.subscribe(room)) + NatsReader.ping)
         // These wait for the server's first word.
-        case .sio, .v1, .plain: break
+        case .sio, .v1, .plain, .socketV1: break
         }
     }
 

@@ -104,6 +104,7 @@ extension Worker {
         switch dialect {
         case .raw: unsafe takeContent(index, payload, count, seq: 0)
         case .v1, .plain: unsafe takeProduct(index, payload, count)
+        case .socketV1: unsafe takePacket(index, payload, count)
         case .nchan:
             // What an outlet hears is how its message was taken.
             if unsafe !table[index].isOutlet { unsafe takeContent(index, payload, count, seq: 0) }
@@ -183,6 +184,25 @@ extension Worker {
     }
 
     // MARK: Dialects with a shell around the content
+
+    private func takePacket(_ index: Int, _ payload: UnsafePointer<UInt8>, _ count: Int) {
+        if count + SocketFrame.growth > packetScratch.count {
+            packetScratch = [UInt8](repeating: 0, count: 2 * (count + SocketFrame.growth))
+        }
+        // Taken out while it is read: nothing that follows touches it.
+        var scratch: [UInt8] = []
+        swap(&scratch, &packetScratch)
+        unsafe scratch.withUnsafeMutableBufferPointer { target in
+            guard let base = target.baseAddress else { return }
+            switch unsafe SocketFrame.read(payload, count: count, into: base) {
+            case .open: connectNamespace(index)
+            case .ping: queuePacket(index, SocketIO.pong)
+            case .frame(let length): unsafe takeProduct(index, UnsafePointer(base), length)
+            case .other: break
+            }
+        }
+        swap(&scratch, &packetScratch)
+    }
 
     private func takeSocketIO(_ index: Int, _ payload: UnsafePointer<UInt8>, _ count: Int) {
         switch unsafe SocketIO.read(payload, count: count) {

@@ -156,7 +156,17 @@ extension Worker {
             unsafe (scratch + count).update(from: text, count: text.count)
             count += text.count
         }
-        if dialect.isProduct {
+        if dialect == .socketV1 {
+            put(Array("42\(id)".utf8))
+            put(Self.packetHead)
+            put(Array(chat(connection, channel).utf8))
+            put(Self.sendClientID)
+            put(Array("\(plan.run)-\(number)".utf8))
+            put(Self.sendContent)
+            unsafe Content.write(head, size: scenario.size, to: scratch + count)
+            count += scenario.size
+            put(Self.packetTail)
+        } else if dialect.isProduct {
             put(Self.sendHead)
             put(Array("\(id)".utf8))
             put(Self.sendChat)
@@ -187,6 +197,8 @@ extension Worker {
     private static let sendChat = Array(#","payload":{"chatId":""#.utf8)
     private static let sendClientID = Array(#"","clientMsgId":""#.utf8)
     private static let sendContent = Array(#"","encryptedContent":""#.utf8)
+    private static let packetHead = Array(#"["message.send",{"chatId":""#.utf8)
+    private static let packetTail = Array(#"","type":"text"}]"#.utf8)
     private static let sendTail = Array(#"","type":"text"}}"#.utf8)
 
     // MARK: Typing and reading
@@ -247,7 +259,12 @@ extension Worker {
 
     // MARK: Out
 
+    /// A text of the dialect; over Socket.IO a frame of the plain face, which becomes its packet.
     func queue(_ index: Int, _ text: [UInt8]) {
+        queuePacket(index, dialect == .socketV1 ? SocketFrame.packet(of: text) : text)
+    }
+
+    func queuePacket(_ index: Int, _ text: [UInt8]) {
         unsafe text.withUnsafeBufferPointer {
             guard let base = $0.baseAddress else { return }
             unsafe queue(index, opcode: dialect.opcode, base, $0.count)

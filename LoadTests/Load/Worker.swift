@@ -24,6 +24,8 @@ import Wire
     let topology: Topology
     let dialect: LoadDialect
     let names: ProductFrame.Names
+    /// A packet of Socket.IO as the plain face has it, while it is read.
+    var packetScratch: [UInt8] = []
     /// The connections of the whole run that are this worker's.
     let range: Range<Int>
     let count: Int

@@ -17,15 +17,17 @@ package enum LoadDialect: String, CaseIterable, Sendable {
     case nchan
     /// Socket.IO 5 over Engine.IO 4, WebSocket only: the events `join NAME` and `msg TEXT`.
     case sio
+    /// Martlet over Socket.IO, WebSocket only, the main namespace with the names of v1.
+    case socketV1 = "sio-v1"
 
     /// Users, tokens and chats are needed, and made before the run.
-    package var isProduct: Bool { self == .v1 || self == .plain }
+    package var isProduct: Bool { self == .v1 || self == .plain || self == .socketV1 }
     /// A message is answered once it is stored.
     package var hasAcks: Bool { isProduct }
     /// Who comes back gets what was said meanwhile.
     package var resumes: Bool { isProduct }
     /// A sender's own connection hears its message too.
-    package var hearsItself: Bool { self != .v1 }
+    package var hearsItself: Bool { self != .v1 && self != .socketV1 }
     package var hasTyping: Bool { isProduct }
     /// Senders say what they have to say on a second socket.
     package var hasOutlets: Bool { self == .nchan }
@@ -83,7 +85,7 @@ package enum LoadDialect: String, CaseIterable, Sendable {
                 ? prefix + "/echo" : prefix + "/room/" + room
         case .nchan: return prefix + (isOutlet ? "/pub/" : "/sub/") + room
         case .nats: return base
-        case .sio:
+        case .sio, .socketV1:
             return (base == "/" ? "/socket.io/" : base)
                 + (base.contains("?") ? "&" : "?") + "EIO=4&transport=websocket"
         case .v1, .plain: return base == "/" ? "/ws" : base
@@ -94,7 +96,7 @@ package enum LoadDialect: String, CaseIterable, Sendable {
     /// room.
     package func envelope(room: String, size: Int) -> (head: [UInt8], tail: [UInt8]) {
         switch self {
-        case .raw, .nchan, .v1, .plain: ([], [])
+        case .raw, .nchan, .v1, .plain, .socketV1: ([], [])
         case .nats: (Array("PUB room.\(room) \(size)\r\n".utf8), Array("\r\n".utf8))
         case .sio: (Array(SocketIO.messageHead.utf8), Array("\"]".utf8))
         }

@@ -119,6 +119,9 @@ PEERS = [
          "authenticated users of chats, JSON of dialect v1 read and written, membership, hub; "
          "typing, which is not stored, is shorter, and which nothing answers: only at given rates",
          martlet, dialect="v1", path="/ws", traffic="typing", cannot=CLOSED),
+    Peer("martlet-product-socketio", "Martlet, product over Socket.IO",
+         "the same users, chats and events as packets of Socket.IO; only at given rates",
+         martlet, dialect="sio-v1", path="/socket.io/", traffic="typing", cannot=CLOSED),
     Peer("martlet-durable", "Martlet, durable",
          "the same with messages: each is committed to SQLite before it is delivered",
          martlet, dialect="v1", path="/ws", cannot=("echo", "handshakes", "memory")),
