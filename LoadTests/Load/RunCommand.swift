@@ -10,7 +10,7 @@ struct Run: ParsableCommand {
         discussion: """
             Words key=value override the scenario's lines: `connections=5000 duration=30s`.
             The dialects: raw (a server that echoes or broadcasts texts), v1 and plain (Martlet's
-            /ws), nats, nchan, sio.
+            /ws), sio-v1 (Martlet over Socket.IO), nats, nchan, sio (rooms of any Socket.IO server).
             """)
 
     @Argument(help: "A scenario: a file, or the name of one that `scenarios` lists.")

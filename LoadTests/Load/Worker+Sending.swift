@@ -156,20 +156,11 @@ extension Worker {
             unsafe (scratch + count).update(from: text, count: text.count)
             count += text.count
         }
-        if dialect == .socketV1 {
-            put(Array("42\(id)".utf8))
-            put(Self.packetHead)
-            put(Array(chat(connection, channel).utf8))
-            put(Self.sendClientID)
-            put(Array("\(plan.run)-\(number)".utf8))
-            put(Self.sendContent)
-            unsafe Content.write(head, size: scenario.size, to: scratch + count)
-            count += scenario.size
-            put(Self.packetTail)
-        } else if dialect.isProduct {
-            put(Self.sendHead)
+        if dialect.isProduct {
+            let isPacket = dialect == .socketV1
+            put(isPacket ? Self.packetStart : Self.sendHead)
             put(Array("\(id)".utf8))
-            put(Self.sendChat)
+            put(isPacket ? Self.packetHead : Self.sendChat)
             put(Array(chat(connection, channel).utf8))
             put(Self.sendClientID)
             // Of one sender in one chat, as `clientMsgId` has it.
@@ -177,7 +168,7 @@ extension Worker {
             put(Self.sendContent)
             unsafe Content.write(head, size: scenario.size, to: scratch + count)
             count += scenario.size
-            put(Self.sendTail)
+            put(isPacket ? Self.packetTail : Self.sendTail)
         } else if dialect == .raw || dialect == .nchan {
             unsafe Content.write(head, size: scenario.size, to: scratch)
             count = scenario.size
@@ -197,6 +188,7 @@ extension Worker {
     private static let sendChat = Array(#","payload":{"chatId":""#.utf8)
     private static let sendClientID = Array(#"","clientMsgId":""#.utf8)
     private static let sendContent = Array(#"","encryptedContent":""#.utf8)
+    private static let packetStart = Array("42".utf8)
     private static let packetHead = Array(#"["message.send",{"chatId":""#.utf8)
     private static let packetTail = Array(#"","type":"text"}]"#.utf8)
     private static let sendTail = Array(#"","type":"text"}}"#.utf8)
