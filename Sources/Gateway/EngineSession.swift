@@ -33,6 +33,8 @@ final class EngineSession {
 
     // While it polls
     var poll: ParkedPoll?
+    /// The name of the poll that was answered last; nil where it had none.
+    var answeredPoll: UInt64?
     /// The connection that a POST is coming in on.
     var post: ConnectionKey?
     var probe: Probe?
@@ -81,6 +83,8 @@ struct NamespaceClient {
 struct ParkedPoll {
     let connection: ConnectionKey
     let request: HTTPRequest
+    /// By which its client tells it from its others (`t` in the query); nil where it does not.
+    let name: UInt64?
     /// During an upgrade: a client that has read "3probe" waits for this poll to end before it says
     /// "5", so it is answered with a noop then.
     var noopDue: Instant?

@@ -66,7 +66,7 @@ extension GatewayShard {
                     beginProbe(engine, connection)
                 }
             } else if request.method == .get {
-                poll(engine, connection, request)
+                poll(engine, connection, request, name: value("t").map { stableHash($0) })
             } else if request.method == .post {
                 post(engine, connection, request, head, bytes, body)
             } else {
@@ -173,8 +173,16 @@ extension GatewayShard {
     // MARK: GET
 
     private func poll(
-        _ engine: EngineSession, _ connection: Connection, _ request: HTTPRequest
+        _ engine: EngineSession, _ connection: Connection, _ request: HTTPRequest,
+        name: UInt64?
     ) {
+        if let name, name == engine.answeredPoll {
+            // Browsers and others ask once more, by themselves, where a connection is lost under its
+            // answer: what that held has not arrived, and the client's next pong would say it had.
+            end(engine, .sessionOver, poll: .refused)
+            refuse(connection, request, .unknownSession)
+            return
+        }
         guard engine.poll == nil else {
             // Two at once: nobody could say which of them is given what.
             end(engine, .sessionOver, poll: .closePacket)
@@ -189,7 +197,7 @@ extension GatewayShard {
         connection.deadline = nil
         connection.http?.served = engine
         engine.poll = ParkedPoll(
-            connection: connection.key, request: request, noopDue: noopDue)
+            connection: connection.key, request: request, name: name, noopDue: noopDue)
         if engine.main.outbox.isEmpty {
             scheduleCheck(engine.main)
         } else {
@@ -242,6 +250,7 @@ extension GatewayShard {
     ) -> (connection: Connection, request: HTTPRequest)? {
         guard let poll = engine.poll else { return nil }
         engine.poll = nil
+        engine.answeredPoll = poll.name
         guard let connection = connection(poll.connection) else { return nil }
         connection.http?.served = nil
         return (connection, poll.request)

@@ -156,6 +156,27 @@ struct EngineAbuseTests {
         #expect(packets.last == "41")
     }
 
+    @Test(
+        "A poll that is asked again under its name lost its answer: the session ends unacknowledged"
+    )
+    func lostAnswer() {
+        let node = group()
+        let alice = node.member("alice", of: "c1")
+        let bob = node.socketIO("bob", isPolling: true)
+        func poll(_ name: String) -> [String] {
+            let target = bob.target("polling") + "&t=" + name
+            return EngineClient.packets(node.connect().request("GET", target))
+        }
+        alice.ask("message.send", ["chatId": "c1", "encryptedContent": "1"])
+        #expect(poll("a").count == 1)
+        alice.ask("message.send", ["chatId": "c1", "encryptedContent": "2"])
+        #expect(poll("b").count == 1, "another name is another poll")
+        #expect(poll("b") == ["status 400"])
+        node.advance(2_000)
+        #expect(alice.events("receipt") == [])
+        #expect(bob.poll() == ["status 400"])
+    }
+
     @Test("Behind a poll that waits little is kept")
     func behindPoll() {
         let node = group()

@@ -9,9 +9,12 @@ import time
 import traceback
 from pathlib import Path
 
-from . import browser_tests, connection_tests, ns_tests, root_tests, v1_tests  # noqa: F401
+from . import (  # noqa: F401
+    browser_tests, connection_tests, fleet_failure_tests, fleet_tests, ns_tests, relay_tests,
+    root_tests, v1_tests)
 from .browser import Browser, BrowserClient, PageServer
 from .expecting import Failure
+from .fleet import Fleets
 from .running import run, select
 from .server import Martlet
 from .stage import World
@@ -48,13 +51,15 @@ def on_servers(given, tests):
         try:
             server = Martlet(given.martlet.resolve(), folder / "shared", pages.allowed)
             started.append(server)
-            if any(each.combination.kind is BrowserClient for each in tests):
+            started.append(fleets := Fleets(given.martlet.resolve(), folder, pages.allowed))
+            if any(BrowserClient in each.combination.kinds for each in tests):
                 try:
                     started.append(browser := Browser(given.chromium, folder, pages))
                 except Failure as failure:
                     browser = failure  # of each of its tests; the others go on
                 BrowserClient.browser = browser
-            return run(World(given.martlet.resolve(), folder, pages.allowed, server), tests)
+            return run(World(given.martlet.resolve(), folder, pages.allowed, server, fleets),
+                       tests)
         finally:
             for each in reversed(started):
                 each.stop()

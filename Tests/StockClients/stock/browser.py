@@ -150,10 +150,10 @@ class BrowserClient(StockClient):
             for came in self.inbox.find("connect_error", namespace):
                 raise Refused(self.inbox.who, came.payload)
 
-    def ask(self, event, payload, namespace="/"):
+    def ask(self, event, payload, namespace="/", within=PATIENCE_S):
         try:
-            return self.page.call("ask", self.id, namespace, event, payload, PATIENCE_S * 1000,
-                                  within=PATIENCE_S + 2)
+            return self.page.call("ask", self.id, namespace, event, payload, within * 1000,
+                                  within=within + 2)
         except Failure as failure:
             raise Failure(f"{self.inbox.who} expected an ack of {event} {short(payload)}: "
                           f"{failure}; {self.inbox}") from None

@@ -2,7 +2,7 @@
 
 import threading
 
-from .expecting import Failure, Inbox, Refused
+from .expecting import PATIENCE_S, Failure, Inbox, Refused
 
 # What a client may be told of transports. Stock clients are told nothing: they poll and upgrade.
 MODES = {"polling": ["polling"], "websocket": ["websocket"], "upgrade": None}
@@ -37,7 +37,7 @@ class StockClient:
         """Begins to connect and waits for no namespace: one may be refused, the others go on."""
         raise NotImplementedError
 
-    def ask(self, event, payload, namespace="/"):
+    def ask(self, event, payload, namespace="/", within=PATIENCE_S):
         """What the server acks with."""
         raise NotImplementedError
 

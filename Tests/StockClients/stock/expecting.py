@@ -1,5 +1,6 @@
 """What a client was told, how a test waits for it, and the sentences of a failure."""
 
+import collections
 import json
 import threading
 import time
@@ -37,9 +38,7 @@ class Came:
     def payload(self):
         return self.args[0] if self.args else None
 
-    def fits(self, namespace, event, fields):
-        if (self.namespace, self.event) != (namespace, event):
-            return False
+    def fits(self, fields):
         return not fields or isinstance(self.payload, dict) and all(
             self.payload.get(name) == value for name, value in fields.items())
 
@@ -58,17 +57,20 @@ class Inbox:
         self.who = who
         self.arity = arity
         self.entries = []
+        # The same, by namespace and event: tests look often.
+        self.kinds = collections.defaultdict(list)
         self.changed = threading.Condition()
 
     def add(self, namespace, event, *args):
         with self.changed:
             self.entries.append(Came(namespace, event, args))
+            self.kinds[namespace, event].append(self.entries[-1])
             self.changed.notify_all()
 
     def find(self, event, namespace="/", **fields):
         """All that fit, the first first."""
         with self.changed:
-            return [each for each in self.entries if each.fits(namespace, event, fields)]
+            return [each for each in self.kinds[namespace, event] if each.fits(fields)]
 
     def expect(self, event, namespace="/", within=PATIENCE_S, times=1, **fields):
         """Waits until that event has come `times` times with these fields; the last payload."""

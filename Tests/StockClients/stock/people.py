@@ -49,8 +49,12 @@ def make_chat(server, owner, *members):
 
 
 def history(server, who, chat):
-    """The first entries of the log, as many as a page holds."""
-    return request(server, who, "GET", f"/api/v1/chats/{chat}/messages?after=0&limit=100")
+    """The log, from its first entry to its last."""
+    entries = []
+    while page := request(server, who, "GET", f"/api/v1/chats/{chat}/messages?limit=100&after="
+                          f"{entries[-1]['seq'] if entries else 0}"):
+        entries += page
+    return entries
 
 
 def request(server, who, method, target, body=None):

@@ -17,11 +17,12 @@ class PythonClient(StockClient):
     # Handlers are `def handler(data)`.
     arity = 1
 
-    def __init__(self, *words):
+    def __init__(self, *words, **options):
+        """Options are the stock client's own."""
         super().__init__(*words)
-        self.client = self.make()
+        self.client = self.make(handle_sigint=False, **options)
 
-    def make(self):
+    def make(self, **options):
         raise NotImplementedError
 
     def do(self, verb, *args, **more):
@@ -60,12 +61,12 @@ class PythonClient(StockClient):
         self.do("connect", self.url, auth=self.auth, transports=self.transports,
                 namespaces=list(namespaces), **more)
 
-    def ask(self, event, payload, namespace="/"):
+    def ask(self, event, payload, namespace="/", within=PATIENCE_S):
         try:
-            return self.do("call", event, payload, namespace=namespace, timeout=PATIENCE_S)
+            return self.do("call", event, payload, namespace=namespace, timeout=within)
         except socketio.exceptions.TimeoutError:
             raise Failure(f"{self.inbox.who} expected an ack of {event} {short(payload)} within "
-                          f"{PATIENCE_S} s; {self.inbox}") from None
+                          f"{within:g} s; {self.inbox}") from None
         except socketio.exceptions.SocketIOError as error:
             raise Failure(f"{self.inbox.who} could not send {event}: {error!r}; "
                           f"{self.inbox}") from None
@@ -87,8 +88,8 @@ class SyncClient(PythonClient):
     kind = "python sync"
     keeps_order = False
 
-    def make(self):
-        return socketio.Client(handle_sigint=False)
+    def make(self, **options):
+        return socketio.Client(**options)
 
     def do(self, verb, *args, **more):
         return getattr(self.client, verb)(*args, **more)
@@ -103,8 +104,8 @@ class AsyncClient(PythonClient):
 
     kind = "python async"
 
-    def make(self):
-        return socketio.AsyncClient(handle_sigint=False)
+    def make(self, **options):
+        return socketio.AsyncClient(**options)
 
     def do(self, verb, *args, **more):
         future = asyncio.run_coroutine_threadsafe(

@@ -2,7 +2,7 @@
 
 import itertools
 
-from .expecting import accepted, refused, require, same
+from .expecting import PATIENCE_S, accepted, refused, require, same
 from .running import test
 
 # One extra ping within a second, and a receipt that is gathered before it is written.
@@ -27,10 +27,9 @@ def send(client, chat, content):
     return accepted(client.ask("message", message(chat, content)))["messageId"]
 
 
-def expect_in_order(client, contents):
+def expect_in_order(client, contents, within=PATIENCE_S):
     """These messages, numbered from 1 on, and no others."""
-    for content in contents:
-        client.expect("message", encryptedContent=content)
+    client.expect("message", times=len(contents), within=within)
     came = [(each.payload["seq"], each.payload["encryptedContent"])
             for each in client.inbox.find("message")]
     same("messages", len(came), len(contents))

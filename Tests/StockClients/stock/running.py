@@ -10,7 +10,10 @@ from typing import Callable
 from .expecting import Failure
 from .stage import EVERY, Combination, Stage
 
-AT_ONCE = 5
+# How many run at once, in this order: most; those that would slow down others; those that look back
+# at what the others did.
+TOGETHER, ALONE, LAST = PHASES = "together", "alone", "last"
+AT_ONCE = {TOGETHER: 5, ALONE: 1, LAST: 1}
 TESTS = []
 
 
@@ -21,16 +24,17 @@ class Test:
     sentence: str
     combination: Combination
     body: Callable
+    phase: str
 
     @property
     def name(self):
         return f"{self.combination}: {self.sentence}"
 
 
-def test(sentence, on=EVERY):
+def test(sentence, on=EVERY, phase=TOGETHER):
     """Of a function that is given a Stage: a test for each of these combinations."""
     def register(body):
-        TESTS.extend(Test(sentence, each, body) for each in on)
+        TESTS.extend(Test(sentence, each, body, phase) for each in on)
         return body
     return register
 
@@ -41,8 +45,13 @@ def select(pattern):
 
 def run(world, tests):
     """Prints each as it ends; how many passed."""
+    return sum(run_phase(world, [each for each in tests if each.phase == phase], AT_ONCE[phase])
+               for phase in PHASES)
+
+
+def run_phase(world, tests, at_once):
     passed = 0
-    pool = ThreadPoolExecutor(AT_ONCE)
+    pool = ThreadPoolExecutor(at_once)
     try:
         for ended in as_completed([pool.submit(outcome, world, each) for each in tests]):
             name, seconds, failure = ended.result()
@@ -67,6 +76,6 @@ def outcome(world, each):
             failure = failure or str(error)
         except Exception:  # of a stock client, or a mistake of the test's
             failure = failure or traceback.format_exc()
-    if failure and (ended := world.server.ended()):
+    if failure and (ended := world.ended()):
         failure += f"\n       {ended}"
     return each.name, time.monotonic() - begun, failure

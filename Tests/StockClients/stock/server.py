@@ -31,7 +31,7 @@ class Martlet:
 
     def start(self):
         """The first time on a free port, then on that one again."""
-        words = [self.program, "serve", "--dev", "--port", self.port, "--shards", 2,
+        words = [self.program, "serve", *self.place(), "--port", self.port, "--shards", 2,
                  "--data", self.folder / "data", "--allowed-origin", self.origin]
         for limit in self.limits:
             words += ["--limit", limit]
@@ -45,6 +45,10 @@ class Martlet:
         except BaseException:
             self.kill()
             raise
+
+    def place(self):
+        """Flags that say what it is part of: of nothing, on 127.0.0.1."""
+        return ["--dev"]
 
     def wait_for_port(self, told):
         deadline = time.monotonic() + START_S

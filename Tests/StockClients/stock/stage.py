@@ -7,6 +7,7 @@ from pathlib import Path
 from . import people
 from .browser import BrowserClient
 from .clients import MODES
+from .fleet import Fleets
 from .python_clients import AsyncClient, SyncClient
 from .server import Martlet
 
@@ -18,13 +19,30 @@ SAYINGS = {"polling": "polling only", "websocket": "WebSocket only", "upgrade": 
 
 @dataclass(frozen=True)
 class Combination:
-    """A kind of client and what it is told of transports."""
+    """A kind of client, what it is told of transports, and for a fleet the door of its balancer."""
 
     kind: type
     mode: str
+    door: str = ""
+
+    @property
+    def kinds(self):
+        return (self.kind,)
 
     def __str__(self):
-        return f"{self.kind.kind}, {SAYINGS[self.mode]}"
+        door = f", HAProxy in mode {self.door}" if self.door else ""
+        return f"{self.kind.kind}, {SAYINGS[self.mode]}{door}"
+
+
+@dataclass(frozen=True)
+class Everybody:
+    """Every kind with every transport in one test, by that door."""
+
+    door: str
+    kinds = KINDS
+
+    def __str__(self):
+        return f"every client, HAProxy in mode {self.door}"
 
 
 @dataclass(frozen=True)
@@ -35,6 +53,12 @@ class World:
     folder: Path
     origin: str
     server: Martlet
+    fleets: Fleets
+
+    def ended(self):
+        """How the first of the shared servers ended that did; None while all run."""
+        return next(filter(None, (each.ended() for each in (self.server, *self.fleets.common()))),
+                    None)
 
 
 class Stage:
@@ -48,11 +72,27 @@ class Stage:
         self.server = world.server
         self.number = next(self.numbers)
         self.clients = []
+        # What else ends with the test: servers, fleets, relays.
+        self.own = []
 
     def use_own_server(self, *limits):
         """From here on one that nobody else uses."""
         folder = self.world.folder / f"own-{self.number}"
         self.server = Martlet(self.world.program, folder, self.world.origin, limits)
+        self.own.append(self.server)
+
+    def use_shared_fleet(self):
+        """From here on through its balancer."""
+        fleet = self.world.fleets.shared()
+        self.server = fleet.balancer.doors[self.combination.door]
+        return fleet
+
+    def use_own_fleet(self, **more):
+        """The same, of one that nobody else uses."""
+        fleet = self.world.fleets.own(**more)
+        self.own.append(fleet)
+        self.server = fleet.balancer.doors[self.combination.door]
+        return fleet
 
     def person(self, name, **claims):
         return people.person(f"{name}-{self.number}", **claims)
@@ -63,10 +103,10 @@ class Stage:
     def history(self, who, chat):
         return people.history(self.server, who, chat)
 
-    def unconnected(self, who, mode=None, auth=None, **more):
-        mode = mode or self.combination.mode
-        client = self.combination.kind(
-            who.id, self.server.url, mode, {"token": who.token, **(auth or {})}, **more)
+    def unconnected(self, who, kind=None, mode=None, server=None, auth=None, **more):
+        kind = kind or self.combination.kind
+        client = kind(who.id, (server or self.server).url, mode or self.combination.mode,
+                      {"token": who.token, **(auth or {})}, **more)
         self.clients.append(client)
         return client
 
@@ -98,8 +138,8 @@ class Stage:
                 client.close()
             except Exception as error:  # whatever a stock client throws
                 failures.append(error)
-        if self.server is not self.world.server:
-            self.server.stop()
+        for each in self.own:
+            each.stop()
         if failures:
             raise failures[0]
 
