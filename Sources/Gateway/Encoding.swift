@@ -148,9 +148,6 @@ struct Encoding: Hashable {
     }
 }
 
-/// One of something for each encoding, by its raw value, without memory of its own.
-typealias PerEncoding<Value> = InlineArray<22, Value>
-
 /// How the packets of Engine.IO lie on a transport.
 struct EngineFraming {
     var isPolling: Bool

@@ -22,7 +22,7 @@ extension GatewayShard {
     ) {
         var offset = start
         while true {
-            let limits = isUnknown(connection) ? unknownPeerLimits : messageLimits
+            let limits = limits(of: connection)
             if let message = connection.decoder.nextWhole(in: &bytes, at: &offset, limits: limits) {
                 if connection.messageBegan != nil { connection.messageBegan = nil }
                 receive(message, connection, &bytes)
@@ -46,6 +46,13 @@ extension GatewayShard {
 
     /// Who has not said who they are is given little room.
     @inline(__always)
+    private func limits(of connection: Connection) -> MessageLimits {
+        switch connection.phase {
+        case .open, .benchEcho, .benchRoom: messageLimits
+        default: isUnknown(connection) ? unknownPeerLimits : messageLimits
+        }
+    }
+
     private func isUnknown(_ connection: Connection) -> Bool {
         switch connection.phase {
         case .unauthenticated, .probing: true

@@ -38,11 +38,23 @@ final class Topic {
 
     final class Pass {
         let deliveries: [Delivery]
-        /// By encoding: all its deliveries, made when the first member of the encoding is met.
-        private var joined = PerEncoding<SharedBytes?>(repeating: nil)
-        /// By encoding: `joined` as a run of the tick `runTick` of the pool.
-        private var runs = PerEncoding<Run?>(repeating: nil)
+        /// All its deliveries in the encoding of the first member that was met, and as a run of the
+        /// tick `runTick` of the pool. Most passes are needed in one encoding, and of 22 places in each
+        /// pass 21 would be made and freed for nothing.
+        private var encoding: Encoding?
+        private var joined: SharedBytes?
+        private var run: Run?
         private var runTick = UInt64.max
+        /// The same in other encodings.
+        private var others: [Other] = []
+
+        private struct Other {
+            let encoding: Encoding
+            let joined: SharedBytes
+            var run: Run?
+            var runTick: UInt64
+        }
+
         private var pieces: [Int: [UInt8]] = [:]
         var position = 0
         /// 0 where the pass holds no entry of the log.
@@ -63,13 +75,19 @@ final class Topic {
 
         /// All its deliveries in an encoding.
         func joined(in encoding: Encoding) -> SharedBytes {
-            let index = Int(encoding.rawValue)
-            if let made = joined[index] { return made }
+            if encoding == self.encoding, let joined { return joined }
+            if let made = others.first(where: { $0.encoding == encoding }) { return made.joined }
             var bytes: [UInt8] = []
             bytes.reserveCapacity(deliveries.reduce(0) { $0 + $1.byteCount(in: encoding) })
             for delivery in deliveries { delivery.append(in: encoding, to: &bytes) }
             let made = SharedBytes(bytes)
-            joined[index] = made
+            if self.encoding == nil {
+                self.encoding = encoding
+                joined = made
+            } else {
+                others.append(
+                    Other(encoding: encoding, joined: made, run: nil, runTick: .max))
+            }
             return made
         }
 
@@ -86,18 +104,24 @@ final class Topic {
         /// The same as a run of this tick; nil where the pool takes none of it.
         @inline(__always)
         func run(in encoding: Encoding, from pool: inout BufferPool) -> Run? {
-            if runTick == pool.tick, let run = runs[Int(encoding.rawValue)] { return run }
+            if encoding == self.encoding, runTick == pool.tick, let run { return run }
             return makeRun(in: encoding, from: &pool)
         }
 
         private func makeRun(in encoding: Encoding, from pool: inout BufferPool) -> Run? {
-            if runTick != pool.tick {
-                for index in runs.indices { runs[index] = nil }
+            let bytes = joined(in: encoding)
+            if encoding == self.encoding {
                 runTick = pool.tick
+                run = pool.addRun(bytes)
+                return run
             }
-            let run = pool.addRun(joined(in: encoding))
-            runs[Int(encoding.rawValue)] = run
-            return run
+            guard let place = others.firstIndex(where: { $0.encoding == encoding }) else {
+                return nil
+            }
+            if others[place].runTick == pool.tick, let run = others[place].run { return run }
+            others[place].runTick = pool.tick
+            others[place].run = pool.addRun(bytes)
+            return others[place].run
         }
     }
 
