@@ -206,7 +206,13 @@ package struct HomeDirectory {
             // Not the entry itself: there is nothing to show.
             guard case .chat(let chat) = publication.channel else { return }
             home.suspected = max(home.suspected, seq)
-            settle(chat, home, &effects)
+            if let applied = home.applied, seq == applied + 1, !home.isReading, repairs {
+                // Nothing is missing before it: it can only come from the store, so at once.
+                home.isReading = true
+                effects.append(.readRange(chat, after: applied))
+            } else {
+                settle(chat, home, &effects)
+            }
             return
         case .receipt(let receipt):
             guard let (news, before) = Self.news(in: receipt, home) else { return }

@@ -451,16 +451,26 @@ struct HomeDirectoryTests {
     @Test("An entry too large for the bus comes as its place alone, and from the store")
     func reference() {
         var (homes, log) = directory(head: 5)
-        var effects: [HomeDirectory.Effect] = []
-        homes.accept(
-            Publication(
-                channel: .chat(chat), content: .reference(6),
-                origin: Origin(instance: 2, subscriber: 1)), effects: &effects)
-        log.take(effects)
-        #expect(log.delivered.isEmpty && log.timers == 1)
+        func refer(to seq: Seq) {
+            var effects: [HomeDirectory.Effect] = []
+            homes.accept(
+                Publication(
+                    channel: .chat(chat), content: .reference(seq),
+                    origin: Origin(instance: 2, subscriber: 1)), effects: &effects)
+            log.take(effects)
+        }
+        refer(to: 6)
+        #expect(log.ranges == [5] && log.timers == 0, "nothing is missing before it: at once")
+        refer(to: 7)
+        #expect(log.ranges == [5], "one read at a time")
+        answer(&homes, &log, 6...7)
+        answer(&homes, &log, nil)
+        #expect(log.delivered[0] == [6, 7])
+        refer(to: 9)
+        #expect(log.ranges == [5, 7] && log.timers == 1, "8 may be on its way")
         expire(&homes, &log)
-        answer(&homes, &log, 6...6)
-        #expect(log.delivered[0] == [6])
+        answer(&homes, &log, 8...9)
+        #expect(log.delivered[0] == [6, 7, 8, 9])
     }
 
     @Test("An arrival is told once; one that a later one overtook is not told")
