@@ -35,6 +35,8 @@ final class EngineSession {
     var poll: ParkedPoll?
     /// The name of the poll that was answered last; nil where it had none.
     var answeredPoll: UInt64?
+    /// The same of the POST that was taken in last.
+    var takenPost: UInt64?
     /// The connection that a POST is coming in on.
     var post: ConnectionKey?
     var probe: Probe?

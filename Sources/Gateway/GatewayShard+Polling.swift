@@ -68,7 +68,9 @@ extension GatewayShard {
             } else if request.method == .get {
                 poll(engine, connection, request, name: value("t").map { stableHash($0) })
             } else if request.method == .post {
-                post(engine, connection, request, head, bytes, body)
+                post(
+                    engine, connection, request, head, bytes, body,
+                    name: value("t").map { stableHash($0) })
             } else {
                 refuse(connection, request, .badRequest)
             }
@@ -287,8 +289,13 @@ extension GatewayShard {
 
     private func post(
         _ engine: EngineSession, _ connection: Connection, _ request: HTTPRequest,
-        _ head: RequestHead, _ bytes: Span<UInt8>, _ body: Span<UInt8>
+        _ head: RequestHead, _ bytes: Span<UInt8>, _ body: Span<UInt8>, name: UInt64?
     ) {
+        if let name, name == engine.takenPost {
+            // Its "ok" was lost on the way, and the browser asks again by itself: all was taken in.
+            answerTaken(connection, request)
+            return
+        }
         if let other = engine.post {
             engine.post = nil
             end(engine, .sessionOver, poll: .closePacket)
@@ -310,11 +317,16 @@ extension GatewayShard {
             answerStatus(connection, request, 400)
             return
         }
+        engine.takenPost = name
         guard take(engine, body) else {
             end(engine, .malformedPacket, poll: .refused)
             answerStatus(connection, request, 400)
             return
         }
+        answerTaken(connection, request)
+    }
+
+    private func answerTaken(_ connection: Connection, _ request: HTTPRequest) {
         finish(connection, request, status: 200) { output, response in
             response.field("Content-Type", "text/html", into: &output)
             return Array("ok".utf8)

@@ -177,6 +177,19 @@ struct EngineAbuseTests {
         #expect(bob.poll() == ["status 400"])
     }
 
+    @Test("A POST that is sent again under its name is taken in once")
+    func lostOK() {
+        let node = group()
+        let alice = node.member("alice", of: "c1")
+        let bob = node.socketIO("bob", isPolling: true)
+        let packet = #"42["message",{"chatId":"c1","encryptedContent":"x"}]"#
+        for name in ["a", "a", "b"] {
+            let target = bob.target("polling") + "&t=" + name
+            #expect(node.connect().request("POST", target, body: packet).text == "ok")
+        }
+        #expect(alice.contents() == ["x", "x"])
+    }
+
     @Test("Behind a poll that waits little is kept")
     func behindPoll() {
         let node = group()

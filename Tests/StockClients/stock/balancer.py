@@ -1,4 +1,4 @@
-"""HAProxy in front of a fleet: each request, or each connection, goes to the next instance in turn."""
+"""HAProxy in front of a fleet: each request, or each connection, goes to the next instance."""
 
 import csv
 import shutil
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from .expecting import PATIENCE_S, Failure
 from .services import Program
 
-# What HAProxy takes what it passes on for: requests, or bytes behind a PROXY header. In mode http the
-# requests of one connection go to different instances, and connections to instances are used again as
-# is its default. Nothing makes a client stick to an instance.
+# What HAProxy takes what it passes on for: requests, or bytes behind a PROXY header. In mode http
+# the requests of one connection go to different instances, and connections to instances are used
+# again as is its default. Nothing makes a client stick to an instance.
 DOORS = "http", "tcp"
 CONFIGURATION = """
 global
@@ -23,7 +23,8 @@ defaults
     retries 3
     option redispatch 1
     option httpchk GET /health/ready
-    default-server check inter 200ms fall 1 rise 1
+    default-server check inter 500ms fall 2 rise 1
+    timeout check 2s
     timeout connect 2s
     timeout client 60s
     timeout server 60s

@@ -1,5 +1,5 @@
-"""An answer that is lost on its way, as with a balancer or an instance that ends while it passes one
-on. Browsers send such a request again by themselves, without a word to the client."""
+"""An answer that is lost on its way, as where a balancer or an instance ends while it passes one
+on. Chromium and aiohttp send such a GET again by themselves, and tell the client nothing of it."""
 
 from .expecting import same
 from .relay import Relay

@@ -1,5 +1,5 @@
-"""What a fleet stands on, of the tests' own: a Postgres and a Redis, on free ports of 127.0.0.1 and in
-folders that go with them. The machine's own services are left alone."""
+"""What a fleet stands on, of the tests' own: a Postgres and a Redis, on free ports of 127.0.0.1 and
+in folders that go with them. The machine's own services are left alone."""
 
 import os
 import shutil
