@@ -9,7 +9,7 @@ import Wire
 struct FleetConversationTests {
     @Test(
         "Users at two instances talk: messages, typing, delivery and reading reach the other",
-        arguments: Dialect.allCases)
+        arguments: Dialect.plain)
     func talk(dialect: Dialect) async throws {
         try await apart {
             let fleet = try Fleet()
@@ -236,7 +236,7 @@ struct FleetConversationTests {
 
     @Test(
         "P14 Who is removed at one instance hears nothing behind that at any, and stays removed",
-        arguments: Dialect.allCases)
+        arguments: Dialect.plain)
     func removed(dialect: Dialect) async throws {
         try await apart {
             let fleet = try Fleet()

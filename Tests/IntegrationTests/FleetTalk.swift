@@ -57,7 +57,7 @@ final class Talk: Sendable {
         self.paceMs = paceMs
         self.deliveryMs = deliveryMs
         listeners = fleet.nodes.indices.flatMap { node in
-            Dialect.allCases.map { Listener(node: node, dialect: $0) }
+            Dialect.plain.map { Listener(node: node, dialect: $0) }
         }
         senders = fleet.nodes.indices.map { "sender-\($0)" }
         let others = Array(senders.dropFirst()) + listeners.map(\.name)

@@ -17,7 +17,7 @@ struct FleetTopicTests {
             fleet = try Fleet.together(options)
             var clients: [TestClient] = []
             for node in fleet.nodes.indices {
-                for dialect in Dialect.allCases {
+                for dialect in Dialect.plain {
                     clients.append(try fleet.client("bob", at: node, dialect: dialect))
                 }
             }
@@ -61,7 +61,7 @@ struct FleetTopicTests {
             let audience = try Audience()
             let fleet = audience.fleet
             let strangers = try fleet.nodes.indices.flatMap { node in
-                try Dialect.allCases.map { try fleet.client("carol", at: node, dialect: $0) }
+                try Dialect.plain.map { try fleet.client("carol", at: node, dialect: $0) }
             }
             try check(try fleet.publish("job:42", "{}") == 0, "nobody listens before")
             for stranger in strangers { try Self.subscribe(stranger, ["job:4", "job:421"]) }
