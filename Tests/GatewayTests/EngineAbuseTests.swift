@@ -274,6 +274,25 @@ struct EngineAbuseTests {
         #expect(node.handovers == 5)
     }
 
+    @Test(
+        "A target that has no path of a session's is answered, and nothing more",
+        arguments: [
+            "?EIO=4&transport=polling", "*", "http://test", "http://test?EIO=4", "/", "//",
+            "socket.io/",
+        ])
+    func targetWithoutPath(_ target: String) {
+        let node = group()
+        for method in ["GET", "POST", "OPTIONS"] {
+            let client = node.connect()
+            client.send(TestSocket.request(method, target, body: method == "POST" ? "40" : nil))
+            let status = client.response().status
+            let isPreflight = method == "OPTIONS" && status == 204
+            #expect(isPreflight || (400..<500).contains(status), "\(method) \(target)")
+        }
+        let next = EngineClient(node)
+        #expect(next.openPolling().status == 200)
+    }
+
     @Test("Both marks of one receipt are told where they stand at different messages")
     func twoMarks() {
         let node = group()
