@@ -51,7 +51,7 @@ let package = Package(
         module("HTTP", []),
         module("WebSocket", []),
         module("SocketIO", ["WebSocket", "Basics"]),
-        module("Identity", ["Wire", "COpenSSL"]),
+        module("Identity", ["Wire", "Basics", "COpenSSL"]),
         module("StoreCore", ["Domain", "Basics"]),
         module("BusCore", ["Domain", "Basics"]),
         module(
@@ -173,7 +173,7 @@ let package = Package(
         tests("WebSocketTests", ["WebSocket"]),
         tests("SocketIOTests", ["SocketIO", "Basics"]),
         tests("WireTests", ["Wire", "Domain", "Basics"]),
-        tests("IdentityTests", ["Identity", "Wire"]),
+        tests("IdentityTests", ["Identity", "Wire", "Basics"]),
         tests(
             "StoreContractTests",
             [

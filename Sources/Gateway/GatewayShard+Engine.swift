@@ -66,7 +66,7 @@ extension GatewayShard {
         json.key("pingTimeout")
         json.integer(limits.pongTimeoutMs)
         json.key("maxPayload")
-        json.integer(min(limits.frameBytes, limits.requestBodyBytes))
+        json.integer(maximumPayload)
         json.endObject()
         return json.bytes
     }

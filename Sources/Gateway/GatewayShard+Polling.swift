@@ -61,16 +61,15 @@ extension GatewayShard {
                 refuse(connection, request, .badRequest)
                 return
             }
+            let name = value("t").map { stableHash($0) }
             if isSocket {
                 upgradeEngine(connection, request, head, bytes, isNew: false) {
                     beginProbe(engine, connection)
                 }
             } else if request.method == .get {
-                poll(engine, connection, request, name: value("t").map { stableHash($0) })
+                poll(engine, connection, request, name: name)
             } else if request.method == .post {
-                post(
-                    engine, connection, request, head, bytes, body,
-                    name: value("t").map { stableHash($0) })
+                post(engine, connection, request, head, bytes, body, name: name)
             } else {
                 refuse(connection, request, .badRequest)
             }
@@ -279,8 +278,11 @@ extension GatewayShard {
     /// Bytes of one message or body. Who has not said who they are says little.
     func maximumPayload(of engine: EngineSession) -> Int {
         isUnknown(engine)
-            ? unknownPeerLimits.messageBytes : min(limits.frameBytes, limits.requestBodyBytes)
+            ? unknownPeerLimits.messageBytes : maximumPayload
     }
+
+    /// The same of one who has: what the handshake tells.
+    var maximumPayload: Int { min(limits.frameBytes, limits.requestBodyBytes) }
 
     /// Nobody has joined a namespace yet, where somebody has to.
     func isUnknown(_ engine: EngineSession) -> Bool {
@@ -348,7 +350,9 @@ extension GatewayShard {
             case .text(let range):
                 counters[.messagesReceived] += 1
                 let text = body.extracting(range)
-                guard let type = EnginePacket.type(of: text), type != .ping, text.isUTF8 else {
+                guard let type = EnginePacket.type(of: text), type != .ping,
+                    UTF8Validator.isValid(text)
+                else {
                     return false
                 }
                 receive(engine, text: text)
@@ -360,11 +364,5 @@ extension GatewayShard {
     private func answerStatus(_ connection: Connection, _ request: HTTPRequest, _ status: UInt16) {
         counters[.httpErrors] += 1
         finish(connection, request, status: status) { _, _ in [] }
-    }
-}
-
-extension Span<UInt8> {
-    fileprivate var isUTF8: Bool {
-        UTF8Validator.isValid(self)
     }
 }

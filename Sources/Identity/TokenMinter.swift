@@ -1,3 +1,4 @@
+import Basics
 import Wire
 
 /// Makes HS256 tokens that `TokenVerifier` accepts: for development, for tests, and for the small

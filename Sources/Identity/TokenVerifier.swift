@@ -1,3 +1,4 @@
+import Basics
 import Wire
 
 /// Verifies JSON Web Tokens (RFC 7519) in the compact form (RFC 7515 §7.1), by the rules of

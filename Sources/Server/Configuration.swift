@@ -241,6 +241,21 @@ package struct Configuration: Sendable {
         package var host: String
         package var port: UInt16
 
+        package init(host: String, port: UInt16) {
+            self.host = host
+            self.port = port
+        }
+
+        /// nil where it is not `10.0.0.5:3002` or `[fd00::5]:3002`; the host is not looked at.
+        package init?(_ text: String) {
+            guard let colon = text.lastIndex(of: ":"),
+                let port = UInt16(text[text.index(after: colon)...])
+            else { return nil }
+            var host = text[..<colon]
+            if host.hasPrefix("["), host.hasSuffix("]") { host = host.dropFirst().dropLast() }
+            self.init(host: String(host), port: port)
+        }
+
         package var text: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
     }
     package var logLevel: String
@@ -367,15 +382,10 @@ package struct Configuration: Sendable {
             let isEverywhere = bind == "0.0.0.0" || bind == "::"
             return isJoined && !isEverywhere ? InternalAddress(host: bind, port: 0) : nil
         }
-        guard let colon = text.lastIndex(of: ":"),
-            let port = UInt16(text[text.index(after: colon)...])
+        guard let address = InternalAddress(text), IPAddress(address.host) != nil,
+            address.host != "0.0.0.0", address.host != "::"
         else { throw badInternal }
-        var host = text[..<colon]
-        if host.hasPrefix("["), host.hasSuffix("]") { host = host.dropFirst().dropLast() }
-        guard IPAddress(String(host)) != nil, host != "0.0.0.0", host != "::" else {
-            throw badInternal
-        }
-        return InternalAddress(host: String(host), port: port)
+        return address
     }
 
     private static let badInternal = ConfigurationError(

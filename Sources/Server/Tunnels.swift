@@ -68,7 +68,9 @@ struct Tunnels {
     mutating func open(
         _ client: Int32, _ tunnel: Tunnel, now: Instant, _ poller: borrowing Poller
     ) {
-        guard slots.count - free.count < capacity, let address = Self.address(tunnel.address),
+        guard slots.count - free.count < capacity,
+            let named = Configuration.InternalAddress(tunnel.address),
+            let address = SocketAddress(numeric: named.host, port: named.port),
             let owner = Self.connect(to: address)
         else {
             Self.refuse(client, tunnel.refusal)
@@ -88,15 +90,6 @@ struct Tunnels {
         } catch {
             refuse(slot, poller)
         }
-    }
-
-    private static func address(_ text: String) -> SocketAddress? {
-        guard let colon = text.lastIndex(of: ":"),
-            let port = UInt16(text[text.index(after: colon)...])
-        else { return nil }
-        var host = text[..<colon]
-        if host.hasPrefix("["), host.hasSuffix("]") { host = host.dropFirst().dropLast() }
-        return SocketAddress(numeric: String(host), port: port)
     }
 
     private static func connect(to address: SocketAddress) -> Int32? {

@@ -1,4 +1,4 @@
-import WebSocket
+import Basics
 
 /// The id of an Engine.IO session: what its client names in each request, and whose knowledge is the
 /// right to speak for the session.
@@ -25,24 +25,14 @@ public struct EngineID: Hashable, Sendable {
     /// nil where the text is none of ours: another length, or another alphabet.
     public init?(_ text: Span<UInt8>) {
         guard text.count == Self.textCount else { return nil }
-        var standard: [UInt8] = []
-        standard.reserveCapacity(text.count)
-        for index in 0..<text.count {
-            switch text[index] {
-            case UInt8(ascii: "-"): standard.append(UInt8(ascii: "+"))
-            case UInt8(ascii: "_"): standard.append(UInt8(ascii: "/"))
-            case UInt8(ascii: "+"), UInt8(ascii: "/"), UInt8(ascii: "="): return nil
-            default: standard.append(text[index])
-            }
-        }
-        guard let bytes = Base64.decode(standard.span) else { return nil }
+        var bytes: [UInt8] = []
+        guard Base64URL.decode(text, 0..<text.count, to: &bytes) else { return nil }
         high = bytes[0..<8].reduce(0) { $0 << 8 | UInt64($1) }
         low = bytes[8..<12].reduce(0) { $0 << 8 | UInt32($1) }
         owner = bytes[12..<16].reduce(0) { $0 << 8 | UInt32($1) }
         shard = bytes[16..<18].reduce(0) { $0 << 8 | UInt16($1) }
     }
 
-    /// base64url without padding (RFC 4648 §5), which 18 bytes need none of.
     public var text: String {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(18)
@@ -56,14 +46,6 @@ public struct EngineID: Hashable, Sendable {
         }
         bytes.append(UInt8(truncatingIfNeeded: shard >> 8))
         bytes.append(UInt8(truncatingIfNeeded: shard))
-        let standard = Base64.encode(bytes.span)
-        return String(
-            decoding: standard.map {
-                switch $0 {
-                case UInt8(ascii: "+"): UInt8(ascii: "-")
-                case UInt8(ascii: "/"): UInt8(ascii: "_")
-                default: $0
-                }
-            }, as: UTF8.self)
+        return Base64URL.encode(bytes)
     }
 }

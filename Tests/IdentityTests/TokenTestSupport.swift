@@ -1,3 +1,5 @@
+import Basics
+
 @testable import Identity
 
 /// 2026-01-01T00:00:00Z.

@@ -1,6 +1,6 @@
 import Testing
 
-@testable import Identity
+@testable import Basics
 
 @Suite("Base64URL")
 struct Base64URLTests {
