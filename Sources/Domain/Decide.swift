@@ -37,8 +37,7 @@ package enum Core {
         case .refused(let refusal):
             Completion(reply: .refused(CommandError(refusal)), announcements: [])
         case .conversation, .duplicate, .opened, .logs, .history, .range, .head, .located,
-            .news, .conversations,
-            .members:
+            .news, .conversations, .members, .session, .done:
             Completion(reply: .done, announcements: [])
         }
     }

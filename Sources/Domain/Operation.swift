@@ -11,6 +11,8 @@ package enum Operation: Sendable {
     case advanceCursor(AdvanceCursor)
     case createConversation(CreateConversation)
     case changeMembership(ChangeMembership)
+    case keepSession(KeepSession)
+    case dropSessions(DropSessions)
 
     // Reads, served after the writes of the same batch committed
     case openChats(OpenChats)
@@ -23,12 +25,16 @@ package enum Operation: Sendable {
     case readNews(ReadNews)
     case listConversations(UserID)
     case listMembers(ChatID, by: UserID)
+    /// What was kept under a name, unless its time was over at `at`. Outcome: `.session`.
+    case findSession(String, at: WallTime)
 
     package var isWrite: Bool {
         switch self {
-        case .append, .advanceCursor, .createConversation, .changeMembership: true
+        case .append, .advanceCursor, .createConversation, .changeMembership, .keepSession,
+            .dropSessions:
+            true
         case .openChats, .readLogs, .readHistory, .readRange, .head, .locate, .readNews,
-            .listConversations, .listMembers:
+            .listConversations, .listMembers, .findSession:
             false
         }
     }
@@ -59,6 +65,7 @@ package enum Operation: Sendable {
         case .createConversation(let create): 256 + 64 * create.members.count
         case .changeMembership(let change): 256 + 64 * change.users.count
         case .openChats(let open): 128 + 64 * open.chats.count
+        case .keepSession(let keep): 256 + keep.session.state.count
         case .readLogs(let read): 128 + 64 * read.chats.count
         case .readNews(let read): 128 + 64 * (read.chats.count + read.users.count)
         default: 256
@@ -186,15 +193,68 @@ package struct ChangeMembership: Sendable {
     }
 }
 
+/// What an instance writes down of a session, so that another may go on with it. What is in it is
+/// the gateway's business.
+package struct KeptSession: Hashable, Sendable {
+    package var user: UserID
+    package var state: [UInt8]
+
+    package init(user: UserID, state: [UInt8]) {
+        self.user = user
+        self.state = state
+    }
+}
+
+/// Keeps a session under a name, in place of what was kept under it before. Outcome: `.done`.
+package struct KeepSession: Sendable {
+    /// At most 64 bytes.
+    package var name: String
+    package var session: KeptSession
+    package var at: WallTime
+    /// It need not be found after that.
+    package var until: WallTime
+
+    package init(name: String, session: KeptSession, at: WallTime, until: WallTime) {
+        self.name = name
+        self.session = session
+        self.at = at
+        self.until = until
+    }
+}
+
+/// Forgets kept sessions; those that are not there are no error. Outcome: `.done`.
+package enum DropSessions: Hashable, Sendable {
+    case named(String)
+    case all(of: UserID)
+}
+
 /// What a user may see of some chats, at one point of their logs. Outcome: `.opened`, one
 /// `OpenedChat` a chat, in the order asked.
 package struct OpenChats: Sendable {
+    /// Whose `OpenedChat.givenSeq` is asked for: a device that has been given everything that was
+    /// committed since it came.
+    package struct Given: Hashable, Sendable {
+        package var device: DeviceID
+        /// Entries that were made before are none of its business.
+        package var since: WallTime
+
+        package init(device: DeviceID, since: WallTime) {
+            self.device = device
+            self.since = since
+        }
+
+        /// No further back than that is it looked for.
+        package static let depth: Seq = 256
+    }
+
     package var user: UserID
     package var chats: [ChatID]
+    package var given: Given?
 
-    package init(user: UserID, chats: [ChatID]) {
+    package init(user: UserID, chats: [ChatID], given: Given? = nil) {
         self.user = user
         self.chats = chats
+        self.given = given
     }
 }
 
@@ -212,8 +272,16 @@ package struct OpenedChat: Hashable, Sendable {
     package var lastSeq: Seq
     package var readSeq: Seq
     package var memberCount: Int
+    /// What the device acknowledged, or the last entry from before its time, whichever is later: it has
+    /// everything up to here. nil where that is more than `Given.depth` entries before the log's end,
+    /// or was not asked for.
+    package var givenSeq: Seq?
 
-    package init(chat: ChatID, access: Access, lastSeq: Seq, readSeq: Seq, memberCount: Int) {
+    package init(
+        chat: ChatID, access: Access, lastSeq: Seq, readSeq: Seq, memberCount: Int,
+        givenSeq: Seq? = nil
+    ) {
+        self.givenSeq = givenSeq
         self.chat = chat
         self.access = access
         self.lastSeq = lastSeq
@@ -386,6 +454,9 @@ package enum Outcome: Hashable, Sendable {
     case news(News)
     case conversations([Conversation])
     case members([Member])
+    case session(KeptSession?)
+    /// Of what has no other outcome.
+    case done
 
     case refused(Refusal)
 }

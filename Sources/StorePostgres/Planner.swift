@@ -18,6 +18,7 @@ struct Planner {
     private(set) var newEntries: [NewEntry] = []
     private(set) var movedWatermarks = Distinct<LoadedState.User>()
     private(set) var movedDevices = Distinct<LoadedState.Device>()
+    private(set) var sessions = SessionPlan()
     /// An earlier submission may have been committed.
     private let isRepeated: Bool
     /// An earlier one was: a transaction is whole, so one entry that the batch names shows it.
@@ -57,6 +58,8 @@ struct Planner {
         case .advanceCursor(let advance): advanceCursor(advance)
         case .createConversation(let create): createConversation(create)
         case .changeMembership(let change): changeMembership(change)
+        case .keepSession(let keep): sessions.keep(keep)
+        case .dropSessions(let drop): sessions.drop(drop)
         default: nil
         }
     }
@@ -320,5 +323,33 @@ struct Planner {
             movedWatermarks.insert(key)
         }
         return receipt
+    }
+}
+
+/// What becomes of the kept sessions: in the tables the drops come first, and each name is kept once.
+struct SessionPlan {
+    private(set) var kept: [String: KeepSession] = [:]
+    private(set) var droppedNames = Distinct<String>()
+    private(set) var droppedUsers = Distinct<UserID>()
+
+    mutating func keep(_ keep: KeepSession) -> Outcome {
+        kept[keep.name] = keep
+        return .done
+    }
+
+    mutating func drop(_ drop: DropSessions) -> Outcome {
+        switch drop {
+        case .named(let name):
+            kept[name] = nil
+            droppedNames.insert(name)
+        case .all(let user):
+            // What the table has under such a name may be another's.
+            for (name, keep) in kept where keep.session.user == user {
+                kept[name] = nil
+                droppedNames.insert(name)
+            }
+            droppedUsers.insert(user)
+        }
+        return .done
     }
 }

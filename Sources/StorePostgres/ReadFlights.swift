@@ -14,6 +14,7 @@ struct ReadFlights {
         var lastSeq: Seq
         var memberCount: Int
         var readSeq: Seq
+        var givenSeq: Seq?
         /// Ascending, apart from each other; the open one, if any, is the last and ends at the
         /// log's end.
         var periods: [ClosedRange<Seq>]
@@ -36,6 +37,9 @@ struct ReadFlights {
     private var located: [(id: MessageID, chat: ChatID)] = []
     private var listed: [UserID] = []
     private var rosters: [(chat: ChatID, user: UserID)] = []
+    /// Of the pairs those of which it is asked, by their places.
+    private var given: [(pair: Int, given: OpenChats.Given)] = []
+    private var sessionNames: [(name: String, at: WallTime)] = []
 
     // Answers, by place in the lists above.
     private var views: [Int: View] = [:]
@@ -44,12 +48,17 @@ struct ReadFlights {
     private var conversations: [Int: [Conversation]] = [:]
     private var members: [Int: [Member]] = [:]
     private var news: [News] = []
+    private var sessions: [Int: KeptSession] = [:]
 
     init(_ operations: [Operation]) {
         self.operations = operations
         for operation in operations {
             switch operation {
-            case .openChats(let open): pairs += open.chats.map { ($0, open.user) }
+            case .openChats(let open):
+                if let given = open.given {
+                    self.given += open.chats.indices.map { (pairs.count + $0, given) }
+                }
+                pairs += open.chats.map { ($0, open.user) }
             case .readLogs(let read): pairs += read.chats.map { ($0.chat, read.user) }
             case .readHistory(let read): pairs.append((read.chat, read.user))
             case .readRange(let read): headChats.append(read.chat)
@@ -58,7 +67,10 @@ struct ReadFlights {
             case .locate(let id, let chat): located.append((id, chat))
             case .listConversations(let user): listed.append(user)
             case .listMembers(let chat, let user): rosters.append((chat, user))
-            case .append, .advanceCursor, .createConversation, .changeMembership: break
+            case .findSession(let name, let at): sessionNames.append((name, at))
+            case .append, .advanceCursor, .createConversation, .changeMembership, .keepSession,
+                .dropSessions:
+                break
             }
         }
     }
@@ -73,6 +85,21 @@ struct ReadFlights {
             requests.add(.views) {
                 $0.addTexts(pairs) { $0.chat.text }
                 $0.addTexts(pairs) { $0.user.text }
+            }
+        }
+        if !given.isEmpty {
+            requests.add(.given) {
+                $0.addTexts(given) { pairs[$0.pair].chat.text }
+                $0.addTexts(given) { pairs[$0.pair].user.text }
+                $0.addTexts(given) { $0.given.device.text }
+                $0.addNumbers(given) { $0.given.since.milliseconds }
+                $0.add(OpenChats.Given.depth)
+            }
+        }
+        if !sessionNames.isEmpty {
+            requests.add(.keptSessions) {
+                $0.addTexts(sessionNames) { $0.name }
+                $0.addNumbers(sessionNames) { $0.at.milliseconds }
             }
         }
         if !headChats.isEmpty {
@@ -129,6 +156,14 @@ struct ReadFlights {
     private mutating func take(_ statement: Statement, _ rows: Rows, _ row: Int, place: Int) {
         switch statement {
         case .views: takeView(rows, row, place)
+        // After the views, which say who is asked about.
+        case .given:
+            views[given[place].pair]?.givenSeq = OpenChats.Given.seq(
+                mark: rows.integer(row, 1), before: rows.optionalInteger(row, 2),
+                lastSeq: rows.integer(row, 3))
+        case .keptSessions:
+            sessions[place] = KeptSession(
+                user: UserID(trusted: rows.text(row, 1)), state: rows.blob(row, 2))
         case .heads:
             heads[place] = Head(key: rows.integer(row, 1), lastSeq: rows.integer(row, 2))
         case .locate: places[place] = rows.integer(row, 1)
@@ -272,6 +307,7 @@ struct ReadFlights {
         var locate = 0
         var list = 0
         var roster = 0
+        var session = 0
         var newsCount = 0
         var reply = 0
         func nextEntries(_ isAsked: Bool) -> EntryReader {
@@ -323,7 +359,11 @@ struct ReadFlights {
             case .listMembers:
                 defer { roster += 1 }
                 return members[roster].map { .members($0) } ?? .refused(.notFound)
-            case .append, .advanceCursor, .createConversation, .changeMembership:
+            case .findSession:
+                defer { session += 1 }
+                return .session(sessions[session])
+            case .append, .advanceCursor, .createConversation, .changeMembership, .keepSession,
+                .dropSessions:
                 return .refused(.notFound)
             }
         }
@@ -335,7 +375,7 @@ struct ReadFlights {
         }
         return OpenedChat(
             chat: chat, access: view.access, lastSeq: view.end, readSeq: view.readSeq,
-            memberCount: view.isPresent ? view.memberCount : 0)
+            memberCount: view.isPresent ? view.memberCount : 0, givenSeq: view.givenSeq)
     }
 
     private func logs(

@@ -8,7 +8,7 @@ import StoreCore
 /// `martlet.migrations` has one row for each that was applied. A migration that older binaries
 /// cannot live with says so in `needs`: those below that version are refused.
 enum Schema {
-    static let migrations = [first, InboxSchema.second]
+    static let migrations = [first, InboxSchema.second, third]
     static var version: Int { migrations.count }
 
     /// Shared by all gateways of a database: "martlet" in ASCII.
@@ -162,6 +162,17 @@ enum Schema {
                 END LOOP;
             END LOOP;
         END $$;
+        """
+
+    private static let third = """
+        CREATE TABLE martlet.kept_sessions (
+            name text COLLATE "C" PRIMARY KEY,
+            member text COLLATE "C" NOT NULL,
+            until bigint NOT NULL,
+            state bytea NOT NULL
+        );
+        CREATE INDEX kept_sessions_member ON martlet.kept_sessions (member);
+        CREATE INDEX kept_sessions_until ON martlet.kept_sessions (until);
         """
 }
 

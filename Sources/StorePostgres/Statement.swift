@@ -13,10 +13,12 @@ enum Statement: String, CaseIterable {
     case begin, createChats, lock, presences, members, stays, sends, stored, places, devices
     case watermarks, creatorMarks
     // Its second
-    case insertEntries, endStays, insertStays, setDevices, setWatermarks, setHeads, announce, commit
+    case insertEntries, endStays, insertStays, setDevices, setWatermarks, setHeads
+    case dropSessions, keepSessions, pruneSessions, announce, commit
     case rollback
     // Reads
-    case views, heads, locate, conversations, listMembers, clock, receipts, arrivals, entries
+    case views, given, heads, locate, conversations, listMembers, clock, receipts, arrivals, entries
+    case keptSessions
     case probe, replan
 
     /// How a row of `entries e` is read: `EntryRow`.
@@ -194,6 +196,26 @@ enum Statement: String, CaseIterable {
             WHERE c.key = n.key
             """
 
+        case .dropSessions:
+            """
+            DELETE FROM martlet.kept_sessions
+            WHERE name = ANY ($1::text[]) OR member = ANY ($2::text[])
+            """
+        case .keepSessions:
+            """
+            INSERT INTO martlet.kept_sessions (name, member, until, state)
+            SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bytea[])
+            ON CONFLICT (name) DO UPDATE
+                SET member = excluded.member, until = excluded.until, state = excluded.state
+            """
+        // A few that are over with each batch that keeps some; more than come.
+        case .pruneSessions:
+            """
+            DELETE FROM martlet.kept_sessions WHERE name IN (
+                SELECT name FROM martlet.kept_sessions WHERE until < $1::bigint
+                ORDER BY until LIMIT $2::bigint FOR UPDATE SKIP LOCKED)
+            """
+
         // Told at COMMIT, to every session that listens; the same twice is told once.
         case .announce:
             """
@@ -212,6 +234,29 @@ enum Statement: String, CaseIterable {
                 WHERE m.member = n.member AND m.chat = c.key OFFSET 0) m
             LEFT JOIN martlet.watermarks w ON w.chat = m.chat AND w.member = m.member
             ORDER BY n.place, m.key
+            """
+        case .given:
+            """
+            SELECT n.place, coalesce(d.delivered, 0), b.seq, c.last_seq
+            FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) WITH ORDINALITY
+                AS n (chat, member, device, since, place)
+            JOIN martlet.chats c ON c.id = n.chat
+            LEFT JOIN LATERAL (
+                SELECT * FROM martlet.cursors d
+                WHERE d.chat = c.key AND d.member = n.member AND d.device = n.device OFFSET 0
+            ) d ON true
+            LEFT JOIN LATERAL (
+                SELECT e.seq FROM martlet.entries e
+                WHERE e.chat = c.key AND e.seq >= c.last_seq - $5::bigint AND e.seq <= c.last_seq
+                    AND e.created_at < n.since
+                ORDER BY e.seq DESC LIMIT 1
+            ) b ON true
+            """
+        case .keptSessions:
+            """
+            SELECT n.place, k.member, k.state
+            FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS n (name, at, place)
+            JOIN martlet.kept_sessions k ON k.name = n.name AND k.until >= n.at
             """
         case .heads:
             """

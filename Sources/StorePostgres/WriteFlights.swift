@@ -246,6 +246,7 @@ extension Planner {
                 $0.addNumbers(heads) { Int64($0.memberCount) }
             }
         }
+        addSessions(&requests)
         let notices = announces ? notices : []
         if !notices.isEmpty {
             requests.add(.announce) {
@@ -254,6 +255,29 @@ extension Planner {
             }
         }
         return requests
+    }
+
+    /// In the order of names, so that two instances do not wait for each other.
+    private func addSessions(_ requests: inout Requests) {
+        let (names, users) = (sessions.droppedNames.elements, sessions.droppedUsers.elements)
+        if !names.isEmpty || !users.isEmpty {
+            requests.add(.dropSessions) {
+                $0.addTexts(names) { $0 }
+                $0.addTexts(users) { $0.text }
+            }
+        }
+        let kept = sessions.kept.values.sorted { $0.name < $1.name }
+        guard let at = kept.map(\.at).max() else { return }
+        requests.add(.keepSessions) {
+            $0.addTexts(kept) { $0.name }
+            $0.addTexts(kept) { $0.session.user.text }
+            $0.addNumbers(kept) { $0.until.milliseconds }
+            $0.addBlobs(kept) { $0.session.state }
+        }
+        requests.add(.pruneSessions) {
+            $0.add(at.milliseconds)
+            $0.add(Int64(4 * kept.count))
+        }
     }
 
     /// What others have to hear of that the plan writes.

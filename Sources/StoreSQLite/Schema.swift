@@ -12,7 +12,7 @@ enum Schema {
     /// "MARL" in the file's header, so that another program's file is not taken for ours.
     static let applicationID: Int64 = 0x4D41_524C
 
-    static let migrations = [first]
+    static let migrations = [first, second]
     static var version: Int { migrations.count }
 
     /// - `entries.position` is the chat's key and the seq in one integer (`Place`): an index of
@@ -96,6 +96,17 @@ enum Schema {
             read INTEGER NOT NULL,
             PRIMARY KEY (chat, user, device)
         ) STRICT, WITHOUT ROWID;
+        """
+
+    private static let second = """
+        CREATE TABLE kept_sessions (
+            name TEXT PRIMARY KEY,
+            user TEXT NOT NULL,
+            state BLOB NOT NULL,
+            until INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX kept_sessions_user ON kept_sessions (user);
+        CREATE INDEX kept_sessions_until ON kept_sessions (until);
         """
 
     /// Brings a file to this binary's version, each migration in a transaction of its own.

@@ -9,6 +9,8 @@ struct ReadStatements {
     let conversations: Statement
     let members: Statement
     let marks: Statement
+    let deviceMark: Statement
+    let before: Statement
 
     init(_ connection: Connection) throws(SQLError) {
         view = try connection.prepare(
@@ -41,6 +43,14 @@ struct ReadStatements {
             """)
         marks = try connection.prepare(
             "SELECT user, delivered, public_read FROM watermarks WHERE chat = ?1")
+        deviceMark = try connection.prepare(
+            "SELECT delivered FROM cursors WHERE chat = ?1 AND user = ?2 AND device = ?3")
+        before = try connection.prepare(
+            """
+            SELECT position FROM entries
+            WHERE position >= ?1 AND position <= ?2 AND created_at < ?3
+            ORDER BY position DESC LIMIT 1
+            """)
     }
 }
 
@@ -100,9 +110,33 @@ extension Session {
                 OpenedChat(
                     chat: chat, access: view.access, lastSeq: view.end,
                     readSeq: try readMark(view.chat, open.user),
-                    memberCount: view.isPresent ? view.memberCount : 0))
+                    memberCount: view.isPresent ? view.memberCount : 0,
+                    givenSeq: try given(open, view)))
         }
         return .opened(opened)
+    }
+
+    private func given(_ open: OpenChats, _ view: View) throws(SQLError) -> Seq? {
+        guard let given = open.given else { return nil }
+        let device = statements.reads.deviceMark
+        device.bind(1, view.chat)
+        device.bind(2, open.user.text)
+        device.bind(3, given.device.text)
+        var mark: Seq = 0
+        if try device.step() {
+            mark = device.integer(0)
+            device.reset()
+        }
+        let before = statements.reads.before
+        before.bind(1, Place.of(chat: view.chat, seq: max(0, view.lastSeq - OpenChats.Given.depth)))
+        before.bind(2, Place.of(chat: view.chat, seq: view.lastSeq))
+        before.bind(3, given.since.milliseconds)
+        var last: Seq?
+        if try before.step() {
+            last = Place.seq(before.integer(0))
+            before.reset()
+        }
+        return OpenChats.Given.seq(mark: mark, before: last, lastSeq: view.lastSeq)
     }
 
     func readLogs(_ read: ReadLogs) throws(SQLError) -> Outcome {

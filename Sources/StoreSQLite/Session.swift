@@ -30,6 +30,7 @@ final class Session {
         let membership: MembershipStatements
         let cursors: CursorStatements
         let reads: ReadStatements
+        let kept: KeptStatements
     }
 
     /// Opens the file, migrates it, verifies its durability and makes sure that what the log holds
@@ -106,7 +107,8 @@ final class Session {
             append: try AppendStatements(connection),
             membership: try MembershipStatements(connection),
             cursors: try CursorStatements(connection),
-            reads: try ReadStatements(connection))
+            reads: try ReadStatements(connection),
+            kept: try KeptStatements(connection))
         let key = try connection.prepare("SELECT key FROM keys WHERE name = 'send'")
         guard try key.step() else {
             throw SQLError(code: SQLITE_CORRUPT, call: "SELECT FROM keys")
@@ -203,6 +205,10 @@ final class Session {
         case .changeMembership(let change):
             try forgetHeads()
             return try changeMembership(change, submission)
+        case .keepSession(let keep):
+            return try keepSession(keep)
+        case .dropSessions(let drop):
+            return try dropSessions(drop)
         default:
             return nil
         }
@@ -219,6 +225,7 @@ final class Session {
         case .readNews(let read): .news(try news(read))
         case .listConversations(let user): .conversations(try conversations(of: user))
         case .listMembers(let chat, let user): try members(of: chat, for: user)
+        case .findSession(let name, let at): try findSession(name, at: at)
         default: nil
         }
     }

@@ -42,7 +42,7 @@ import Testing
     private func operation(_ random: inout Random, _ h: Harness) -> Domain.Operation {
         let chat = random.pick(Self.chats)
         let user = random.pick(Self.users)
-        switch random.below(20) {
+        switch random.below(22) {
         case 0...6:
             return h.message(
                 chat, user, random.pick(["x", "y"]),
@@ -61,14 +61,36 @@ import Testing
             return h.cursor(
                 chat, user, delivered: position(&random, h), read: position(&random, h),
                 isPrivate: random.below(3) == 0, device: random.pick(["phone", "tv"]))
-        case 16: return .openChats(OpenChats(user: user, chats: Self.chats))
+        case 16:
+            let given = OpenChats.Given(
+                device: random.pick(["phone", "tv"]),
+                since: WallTime(milliseconds: h.time.milliseconds - Int64(random.below(30))))
+            return .openChats(
+                OpenChats(
+                    user: user, chats: Self.chats, given: random.pick([nil, given])))
         case 17:
+            return .keepSession(
+                KeepSession(
+                    name: random.pick(["s1", "s2", "t1"]),
+                    session: KeptSession(user: user, state: [UInt8(random.below(256)), 0]),
+                    at: WallTime(milliseconds: Int64(random.below(20))),
+                    until: WallTime(milliseconds: Int64(random.below(60)))))
+        case 18:
+            return random.pick([
+                .dropSessions(.all(of: user)),
+                .dropSessions(.named(random.pick(["s1", "s2", "t1", "none"]))),
+                .findSession(
+                    random.pick(["s1", "s2", "t1"]),
+                    at: WallTime(milliseconds: 20 + Int64(random.below(40)))),
+                .findSession("s1", at: WallTime(milliseconds: 20)),
+            ])
+        case 19:
             let from = Self.chats.map { ReadLogs.From(chat: $0, after: Seq(random.below(12) - 1)) }
             return .readLogs(
                 ReadLogs(
                     user: user, chats: from, maximumEntries: random.below(12),
                     maximumBytes: random.below(3_000)))
-        case 18:
+        case 20:
             return random.pick([
                 .readHistory(
                     ReadHistory(

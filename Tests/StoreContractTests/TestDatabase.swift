@@ -19,7 +19,7 @@ final class TestDatabase {
         return "template_martlet"
     }
     private static let tables = [
-        "chats", "memberships", "entries", "watermarks", "cursors",
+        "chats", "memberships", "entries", "watermarks", "cursors", "kept_sessions",
     ]
 
     let server: PostgresServer

@@ -5,7 +5,7 @@ extension ModelState {
     /// The answer to a read. A write is answered by `apply`.
     func read(_ operation: Operation) -> Outcome {
         switch operation {
-        case .openChats(let open): .opened(open.chats.map { opened($0, open.user) })
+        case .openChats(let open): .opened(open.chats.map { opened($0, open) })
         case .readLogs(let read): .logs(readLogs(read))
         case .readHistory(let read): readHistory(read)
         case .readRange(let read): .range(readRange(read))
@@ -15,7 +15,11 @@ extension ModelState {
         case .listConversations(let user):
             .conversations(chats.indices.compactMap { conversation($0, for: user) })
         case .listMembers(let chat, let user): members(of: chat, for: user)
-        case .append, .advanceCursor, .createConversation, .changeMembership: .head(0)
+        case .findSession(let name, let at):
+            .session(sessions[name].flatMap { $0.until >= at ? $0.session : nil })
+        case .append, .advanceCursor, .createConversation, .changeMembership, .keepSession,
+            .dropSessions:
+            .head(0)
         }
     }
 
@@ -33,7 +37,8 @@ extension ModelState {
         }
     }
 
-    private func opened(_ id: ChatID, _ user: UserID) -> OpenedChat {
+    private func opened(_ id: ChatID, _ open: OpenChats) -> OpenedChat {
+        let user = open.user
         let nothing = OpenedChat(
             chat: id, access: .none, lastSeq: 0, readSeq: 0, memberCount: 0)
         guard let index = index(of: id) else { return nothing }
@@ -43,7 +48,16 @@ extension ModelState {
         return OpenedChat(
             chat: id, access: access, lastSeq: end(chat, access),
             readSeq: chat.users[user.text.name]?.read ?? 0,
-            memberCount: access == .member ? chat.memberCount : 0)
+            memberCount: access == .member ? chat.memberCount : 0,
+            givenSeq: open.given.flatMap { given($0, chat, user) })
+    }
+
+    private func given(_ given: OpenChats.Given, _ chat: Chat, _ user: UserID) -> Seq? {
+        let key = Device(user: user.text.name, device: given.device.text.name)
+        let mark = chat.devices[key]?.delivered ?? 0
+        let before = chat.log.last { $0.createdAt < given.since }?.seq ?? 0
+        let found = max(mark, before)
+        return found >= chat.lastSeq - OpenChats.Given.depth ? found : nil
     }
 
     private func readLogs(_ read: ReadLogs) -> [LogPage] {

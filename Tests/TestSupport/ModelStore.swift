@@ -83,6 +83,7 @@ package struct ModelState: Sendable {
     var chatIndex: [Name: Int] = [:]
     var directIndex: [[Name]: Int] = [:]
     var entryPlaces: [Name: Place] = [:]
+    var sessions: [String: KeepSession] = [:]
 
     package init() {}
 
@@ -106,6 +107,15 @@ package struct ModelState: Sendable {
                 outcomes.append(createConversation(create))
             case .changeMembership(let change):
                 outcomes.append(changeMembership(change, wasCommitted: wasCommitted))
+            case .keepSession(let keep):
+                sessions[keep.name] = keep
+                outcomes.append(.done)
+            case .dropSessions(.named(let name)):
+                sessions[name] = nil
+                outcomes.append(.done)
+            case .dropSessions(.all(let user)):
+                sessions = sessions.filter { $0.value.session.user != user }
+                outcomes.append(.done)
             default:
                 outcomes.append(nil)
             }
