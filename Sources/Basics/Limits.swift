@@ -19,6 +19,8 @@ public struct Limits: Sendable, Equatable {
     public var authTimeoutMs = 5_000
     public var pingIntervalMs = 25_000
     public var pongTimeoutMs = 20_000
+    public var recoveryWindowMs = 0
+    public var legacyTokenGraceSeconds = 0
     public var closeTimeoutMs = 5_000
 
     // JSON
@@ -145,6 +147,12 @@ public struct Limits: Sendable, Equatable {
             e(
                 "pongTimeout", \.pongTimeoutMs, "ms", 100...600_000,
                 "Long enough for a phone that changes networks."),
+            e(
+                "recoveryWindow", \.recoveryWindowMs, "ms", 0...3_600_000,
+                "How long a Socket.IO session can be recovered; 0: never, and no offsets."),
+            e(
+                "legacyTokenGrace", \.legacyTokenGraceSeconds, "s", 0...2_592_000,
+                "How long an expired token goes on serving the Socket.IO client that came with it."),
             e(
                 "closeTimeout", \.closeTimeoutMs, "ms", 100...60_000,
                 "How long the closing handshake waits for the peer's half."),

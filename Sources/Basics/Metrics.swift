@@ -5,7 +5,7 @@ import Synchronization
 public enum Counter: Int, CaseIterable, Sendable {
     case activeConnections, authenticatedConnections, subscriptions, outboxBytes
     case connectionsAccepted, connectionsClosed, connectionsShed
-    case tunnelsOpened, tunnelsRefused
+    case tunnelsOpened, tunnelsRefused, sessionsRecovered, recoveriesRefused
     case bytesReceived, bytesSent, messagesReceived, deliveries, flushes
     case slowConsumersClosed, droppedEphemeral
     case httpRequests, httpErrors
@@ -32,6 +32,8 @@ public enum Counter: Int, CaseIterable, Sendable {
         case .connectionsShed: "martlet_connections_shed_total"
         case .tunnelsOpened: "martlet_tunnels_opened_total"
         case .tunnelsRefused: "martlet_tunnels_refused_total"
+        case .sessionsRecovered: "martlet_sessions_recovered_total"
+        case .recoveriesRefused: "martlet_recoveries_refused_total"
         case .bytesReceived: "martlet_received_bytes_total"
         case .bytesSent: "martlet_sent_bytes_total"
         case .messagesReceived: "martlet_messages_received_total"
@@ -68,6 +70,8 @@ public enum Counter: Int, CaseIterable, Sendable {
         case .connectionsShed: "Connections refused because a bound was reached"
         case .tunnelsOpened: "Connections handed to the instance that has their session"
         case .tunnelsRefused: "Connections to the internal listener without a valid greeting"
+        case .sessionsRecovered: "Socket.IO sessions whose clients came back to them"
+        case .recoveriesRefused: "Socket.IO sessions that were asked for and could not be recovered"
         case .bytesReceived: "Bytes read from clients"
         case .bytesSent: "Bytes written to clients"
         case .messagesReceived: "WebSocket messages received"
@@ -100,7 +104,7 @@ public enum Counter: Int, CaseIterable, Sendable {
 /// each addition (a tenth of a delivery's instructions).
 public final class Counters {
     /// One more than there are cases would be a trap at start.
-    fileprivate var values = InlineArray<32, Int>(repeating: 0)
+    fileprivate var values = InlineArray<40, Int>(repeating: 0)
 
     public init() {
         invariant(Counter.allCases.count <= values.count, "more counters than places")

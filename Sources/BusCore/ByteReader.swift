@@ -2,22 +2,22 @@ import Domain
 
 /// Reads the fields of a payload that may be anything, front to back. Each read checks that the
 /// bytes are there and answers nil where they are not; nothing traps.
-struct ByteReader {
+package struct ByteReader {
     private let bytes: [UInt8]
     private var position = 0
 
-    init(_ bytes: [UInt8]) { self.bytes = bytes }
+    package init(_ bytes: [UInt8]) { self.bytes = bytes }
 
-    var isAtEnd: Bool { position == bytes.count }
+    package var isAtEnd: Bool { position == bytes.count }
 
-    mutating func byte() -> UInt8? {
+    package mutating func byte() -> UInt8? {
         guard position < bytes.count else { return nil }
         defer { position += 1 }
         return bytes[position]
     }
 
     /// Big-endian, of the integer's own width.
-    mutating func integer<Integer: FixedWidthInteger>(_: Integer.Type) -> Integer? {
+    package mutating func integer<Integer: FixedWidthInteger>(_: Integer.Type) -> Integer? {
         let width = Integer.bitWidth / 8
         guard bytes.count - position >= width else { return nil }
         var value: Integer = 0
@@ -28,21 +28,21 @@ struct ByteReader {
         return value
     }
 
-    mutating func seq(from lowest: Seq) -> Seq? {
+    package mutating func seq(from lowest: Seq) -> Seq? {
         guard let seq = integer(Seq.self), (lowest...PublicationCodec.maximumSeq).contains(seq)
         else { return nil }
         return seq
     }
 
     /// One byte of length and as many of UTF-8.
-    mutating func shortText() -> String? {
+    package mutating func shortText() -> String? {
         guard let count = byte(), bytes.count - position >= Int(count) else { return nil }
         defer { position += Int(count) }
         return String(validating: bytes[position..<(position + Int(count))], as: UTF8.self)
     }
 
-    mutating func chat() -> ChatID? { shortText().flatMap(ChatID.init) }
-    mutating func user() -> UserID? { shortText().flatMap(UserID.init) }
+    package mutating func chat() -> ChatID? { shortText().flatMap(ChatID.init) }
+    package mutating func user() -> UserID? { shortText().flatMap(UserID.init) }
     mutating func device() -> DeviceID? { shortText().flatMap(DeviceID.init) }
     mutating func message() -> MessageID? { shortText().flatMap(MessageID.init) }
 
@@ -60,14 +60,14 @@ struct ByteReader {
 
 extension [UInt8] {
     /// Big-endian.
-    mutating func append(integer: some FixedWidthInteger) {
+    package mutating func append(integer: some FixedWidthInteger) {
         for shift in stride(from: type(of: integer).bitWidth - 8, through: 0, by: -8) {
             append(UInt8(truncatingIfNeeded: integer >> shift))
         }
     }
 
     /// - Precondition: at most 255 bytes.
-    mutating func append(shortText text: String) {
+    package mutating func append(shortText text: String) {
         append(UInt8(text.utf8.count))
         append(contentsOf: text.utf8)
     }

@@ -2,7 +2,7 @@ import Basics
 import BusCore
 import Domain
 
-/// A join, a resume, or the beginning of a legacy session: brings one connection from what it knows
+/// A join, a resume, the beginning of a legacy session, or its recovery: brings one connection from what it knows
 /// to live, without a hole or a repeat.
 ///
 ///     watching (the homes are told) ─► opening (who may, how far) ─► ack
@@ -20,12 +20,14 @@ final class CatchUp {
         case followAll
         /// A legacy session was brought into a chat.
         case broughtIn
+        /// A session of Socket.IO that is to go on where it was.
+        case recover(Recovering)
     }
 
     struct Chat {
         let id: ChatID
         /// What the client has; nil where nothing is to be replayed.
-        let since: Seq?
+        var since: Seq?
         var topic: Topic?
         var access = OpenedChat.Access.none
         var lastSeq: Seq = 0
@@ -98,7 +100,7 @@ enum QueuedCatchUp {
         case .whole(let job):
             switch job.kind {
             case .join, .resume: job.chats.contains { $0.id == chat && $0.since != nil }
-            case .leave, .followAll, .broughtIn: false
+            case .leave, .followAll, .broughtIn, .recover: false
             }
         }
     }

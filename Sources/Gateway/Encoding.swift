@@ -11,6 +11,7 @@ import Wire
 ///
 ///     0 … 1   plain: the names of v1, of ws, each event in a text frame
 ///     2 …     Socket.IO: by namespace, by names (the family's, or v1), by transport
+///     22 …    the same with offsets (`RecoveryOffset`)
 struct Encoding: Hashable {
     let rawValue: UInt8
 
@@ -21,7 +22,8 @@ struct Encoding: Hashable {
     /// The names of `Dialect.ws`, likewise.
     static let wsFrames = Encoding(1)
 
-    static let count = 22
+    private static let socketCount: UInt8 = 20
+    static let count = 2 + 2 * Int(socketCount)
 
     init?(rawValue: UInt8) {
         guard rawValue < Encoding.count else { return nil }
@@ -36,14 +38,19 @@ struct Encoding: Hashable {
     /// - Parameters:
     ///   - isCanonical: with the names of v1, and not those of the family of the namespace.
     ///   - isPolling: a record of a polling payload, and no frame.
-    init(_ namespace: Namespace, isCanonical: Bool, isPolling: Bool) {
-        rawValue = 2 + namespace.rawValue * 4 + (isCanonical ? 2 : 0) + (isPolling ? 1 : 0)
+    ///   - hasOffsets: behind the argument of a log's entry stands where it is.
+    init(_ namespace: Namespace, isCanonical: Bool, isPolling: Bool, hasOffsets: Bool) {
+        rawValue =
+            2 + namespace.rawValue * 4 + (isCanonical ? 2 : 0) + (isPolling ? 1 : 0)
+            + (hasOffsets ? Self.socketCount : 0)
     }
 
     /// nil for a plain WebSocket.
     var namespace: Namespace? {
-        rawValue < 2 ? nil : Namespace(rawValue: (rawValue - 2) / 4)
+        rawValue < 2 ? nil : Namespace(rawValue: (rawValue - 2) % Self.socketCount / 4)
     }
+
+    var hasOffsets: Bool { rawValue >= 2 + Self.socketCount }
 
     var isSocketIO: Bool { rawValue >= 2 }
     var isPolling: Bool { rawValue >= 2 && rawValue & 1 != 0 }
@@ -57,7 +64,8 @@ struct Encoding: Hashable {
     /// The same on the other transport.
     func moved(toPolling isPolling: Bool) -> Encoding {
         guard let namespace else { return self }
-        return Encoding(namespace, isCanonical: dialect == .v1, isPolling: isPolling)
+        return Encoding(
+            namespace, isCanonical: dialect == .v1, isPolling: isPolling, hasOffsets: hasOffsets)
     }
 
     // MARK: Writing
@@ -72,6 +80,7 @@ struct Encoding: Hashable {
             return
         }
         guard namespace.hears(event.name) else { return }
+        let offset = hasOffsets ? event.offset : nil
         event.forEachSocketEvent(in: dialect) { name, payload in
             appendPacket("42", namespace, nil, to: &output) { text in
                 text.append(UInt8(ascii: "["))
@@ -80,6 +89,12 @@ struct Encoding: Hashable {
                 text.append(UInt8(ascii: "\""))
                 text.append(UInt8(ascii: ","))
                 text += payload
+                if let offset {
+                    text.append(UInt8(ascii: ","))
+                    var string = JSONWriter(capacity: 64)
+                    string.string(offset.text)
+                    text += string.bytes
+                }
                 text.append(UInt8(ascii: "]"))
             }
         }
@@ -91,7 +106,7 @@ struct Encoding: Hashable {
             let count = event.textCount(in: dialect)
             return FrameHeader.headerLength(forPayload: count) + count
         }
-        return event.payload.count + 96
+        return event.payload.count + 96 + (hasOffsets ? RecoveryOffset.maximumBytes : 0)
     }
 
     /// Appends the answer to a request that was carried out.

@@ -108,6 +108,8 @@ struct DeliveredMark {
 
     let place: Place
     let seq: Seq
+    /// In a receipt; otherwise it is only known here.
+    let isTold: Bool
 }
 
 /// A Socket.IO packet with binary parts, while they come.

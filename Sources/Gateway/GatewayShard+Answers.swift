@@ -25,6 +25,8 @@ extension GatewayShard {
         case .catchUpList(let key): listed(key, answer.result)
         case .catchUpOpen(let key): opened(key, answer.result)
         case .catchUpRead(let key): pageRead(key, answer.result)
+        case .recoverySaved(let key): savedRead(key, answer.result)
+        case .nothing: break
         case .head(let chat):
             guard case .outcome(.head(let seq)) = answer.result else {
                 homes.headFailed(chat)
@@ -61,7 +63,7 @@ extension GatewayShard {
     private func tellUnknown(_ work: PendingWork) {
         switch work {
         case .send(let key, _, _, _), .typing(let key, _, _, _), .catchUpList(let key),
-            .catchUpOpen(let key), .catchUpRead(let key):
+            .catchUpOpen(let key), .catchUpRead(let key), .recoverySaved(let key):
             if let session = session(key) { disconnect(session, .commitUnknown) }
         case .cursor(let waiter, _, _):
             if let waiter, let session = session(waiter.session) {
@@ -69,7 +71,7 @@ extension GatewayShard {
             }
         case .http(let key, _):
             if let connection = connection(key) { close(connection) }
-        case .head, .range, .marked, .news, .notices, .locate:
+        case .head, .range, .marked, .news, .notices, .locate, .nothing:
             break
         }
     }

@@ -14,10 +14,14 @@ extension GatewayShard {
             limit(session, frame, retryAfterMs: 1_000)
             return
         }
+        switch job.kind {
+        case .join, .resume: noteJoined(job.chats.lazy.map(\.id), session)
+        case .leave, .followAll, .broughtIn, .recover: break
+        }
         enqueue(job, session)
     }
 
-    private func enqueue(_ job: CatchUp, _ session: Session) {
+    func enqueue(_ job: CatchUp, _ session: Session) {
         if session.job == nil, session.queuedJobs.isEmpty {
             start(job, session)
             startQueued(session)
@@ -37,7 +41,7 @@ extension GatewayShard {
             CatchUp(kind: .broughtIn, chats: [CatchUp.Chat(id: chat, since: since)]), session)
     }
 
-    private func startQueued(_ session: Session) {
+    func startQueued(_ session: Session) {
         while session.job == nil, let next = session.takeQueuedJob() {
             start(next.job, session)
         }
@@ -47,23 +51,35 @@ extension GatewayShard {
         switch job.kind {
         case .leave(let id):
             leave(job.chats[0].id, session)
+            noteLeft(job.chats[0].id, session)
             reply(session, id, .leave, .done)
         case .followAll:
             session.job = job
-            // First the channel on which news of new chats comes, then the list.
-            let topic = topic(for: .user(session.user.id))
-            if followedTopic(topic.channel, by: session) == nil {
-                subscribe(session, to: topic, deliveredSeq: 0)
-            }
-            if topic.isFollowing {
-                list(session)
-            } else {
-                topic.waitingForHome.append(session.key)
-                job.topicsAwaited = 1
-            }
-        case .join, .resume, .broughtIn:
+            followUser(job, session)
+        case .join, .resume:
+            session.job = job
+            keepJoined(session)
+            follow(job, session)
+        case .broughtIn:
             session.job = job
             follow(job, session)
+        case .recover(let recovering):
+            session.job = job
+            ask(recovering, session)
+        }
+    }
+
+    /// First the channel on which news of new chats comes, then the list.
+    func followUser(_ job: CatchUp, _ session: Session) {
+        let topic = topic(for: .user(session.user.id))
+        if followedTopic(topic.channel, by: session) == nil {
+            subscribe(session, to: topic, deliveredSeq: 0)
+        }
+        if topic.isFollowing {
+            list(session)
+        } else {
+            topic.waitingForHome.append(session.key)
+            job.topicsAwaited = 1
         }
     }
 
@@ -97,13 +113,17 @@ extension GatewayShard {
             finishFailed(job, session)
             return
         }
-        job.chats = conversations.map { CatchUp.Chat(id: $0.id, since: nil) }
+        if case .recover(let recovering) = job.kind {
+            job.chats = recovered(conversations, recovering)
+        } else {
+            job.chats = conversations.map { CatchUp.Chat(id: $0.id, since: nil) }
+        }
         follow(job, session)
     }
 
     // MARK: Watching
 
-    private func follow(_ job: CatchUp, _ session: Session) {
+    func follow(_ job: CatchUp, _ session: Session) {
         for index in job.chats.indices {
             let topic = topic(for: .chat(job.chats[index].id))
             job.chats[index].topic = topic
@@ -122,10 +142,10 @@ extension GatewayShard {
         else { return }
         job.topicsAwaited -= 1
         guard job.topicsAwaited == 0 else { return }
-        if case .followAll = job.kind, job.chats.isEmpty {
-            list(session)
-        } else {
-            openChats(job, session)
+        switch job.kind {
+        // The user's own channel was the first.
+        case .followAll where job.chats.isEmpty, .recover where job.chats.isEmpty: list(session)
+        default: openChats(job, session)
         }
     }
 
@@ -133,7 +153,10 @@ extension GatewayShard {
 
     private func openChats(_ job: CatchUp, _ session: Session) {
         submit(
-            .openChats(OpenChats(user: session.user.id, chats: job.chats.map(\.id))),
+            .openChats(
+                OpenChats(
+                    user: session.user.id, chats: job.chats.map(\.id),
+                    given: given(job, session))),
             .catchUpOpen(session.key))
     }
 
@@ -143,8 +166,15 @@ extension GatewayShard {
             finishFailed(job, session)
             return
         }
+        if case .recover(let recovering) = job.kind, recovering.isFromStore,
+            !placeByMarks(opened, job, session)
+        {
+            beginAnew(session, job)
+            return
+        }
         for (index, open) in opened.enumerated() {
             place(open, in: &job.chats[index], of: job, session)
+            noteOpened(job.chats[index], session)
         }
         guard acknowledge(job, session) else {
             finish(job, session)
@@ -166,7 +196,10 @@ extension GatewayShard {
         /// What it was given since the store was read.
         var floor: Seq = 0
         let replaysFormer: Bool
-        if case .resume = job.kind { replaysFormer = true } else { replaysFormer = false }
+        switch job.kind {
+        case .resume, .recover: replaysFormer = true
+        case .join, .leave, .followAll, .broughtIn: replaysFormer = false
+        }
         if case .former = open.access, !replaysFormer {
             // Whoever follows it still is given the rest up to the entry that ended the membership,
             // which is on its way.
@@ -180,7 +213,7 @@ extension GatewayShard {
             // The news of it may have overtaken entries that are still to come, the one that ended
             // an earlier stay among them.
             case .broughtIn: known = delivered
-            case .join, .resume, .followAll, .leave: known = known ?? delivered
+            case .join, .resume, .followAll, .leave, .recover: known = known ?? delivered
             }
             if known == delivered { floor = delivered }
         }
@@ -225,6 +258,9 @@ extension GatewayShard {
         case .resume(let id):
             guard let id else { return true }
             acknowledge(session, id) { writeResume(job, to: &$0) }
+        case .recover:
+            welcome(session, job)
+            return isLive(session)
         case .followAll, .broughtIn, .leave:
             break
         }
@@ -308,6 +344,7 @@ extension GatewayShard {
                     recentMessages.note(entry.chat, for: entry.id)
                 }
                 send(session, EventEncoder.entry(entry))
+                session.recovery?.note(entry.chat, entry.seq...entry.seq)
                 // A reader that cannot take the replay is closed like any other slow one.
                 guard isLive(session) else { return }
             }
@@ -353,7 +390,7 @@ extension GatewayShard {
         let isAsked =
             switch job.kind {
             case .join, .resume: true
-            case .followAll, .broughtIn, .leave: false
+            case .followAll, .broughtIn, .leave, .recover: false
             }
         if isAsked, !asked.isEmpty {
             send(session, EventEncoder.caughtUp(asked.map { ($0.id, $0.sentThrough) }))
@@ -373,10 +410,11 @@ extension GatewayShard {
             let delivered = max(chat.sentThrough, topic.applied)
             subscribe(session, to: topic, deliveredSeq: delivered)
             if session.encoding.isSocketIO {
-                noteJoined(session, topic, known: chat.since ?? delivered, given: delivered)
+                noteFollowed(session, topic, given: delivered)
             }
         }
         if case .followAll = job.kind { greet(session) }
+        followTopics(of: job, session)
         finish(job, session)
     }
 
@@ -394,17 +432,23 @@ extension GatewayShard {
 
     /// The store could not answer: nothing was replayed beyond what was sent, and the client is
     /// told that it must ask again.
-    private func finishFailed(_ job: CatchUp, _ session: Session) {
+    func finishFailed(_ job: CatchUp, _ session: Session) {
         switch job.kind {
         case .join(let id) where !job.hasAcknowledged:
             reply(session, id, .join, .refused(.storeUnavailable))
         case .resume(let id) where !job.hasAcknowledged:
             reply(session, id, .resume, .refused(.storeUnavailable))
-        case .join, .resume, .followAll, .broughtIn, .leave:
+        case .join, .resume, .followAll, .broughtIn, .leave, .recover:
             // It was told that it worked, or never asked: it has to start again.
             disconnect(session, .commitUnknown)
         }
         finish(job, session)
+    }
+
+    /// The job is not what it is to be.
+    func drop(_ job: CatchUp, of session: Session) {
+        unpin(job)
+        session.job = nil
     }
 
     func abandonJobs(of session: Session) {

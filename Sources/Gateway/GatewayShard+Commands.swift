@@ -13,6 +13,9 @@ enum PendingWork {
     case catchUpList(SubscriberKey)
     case catchUpOpen(SubscriberKey)
     case catchUpRead(SubscriberKey)
+    case recoverySaved(SubscriberKey)
+    /// Whatever becomes of it.
+    case nothing
     case head(ChatID)
     case range(ChatID)
     indirect case marked(Receipt, Origin)
@@ -348,19 +351,22 @@ extension GatewayShard {
             return
         }
         greet(session)
-        if isLive(session), configuration.isBridged {
-            // What backends say to a user reaches all of their connections.
-            subscribe(session, to: topic(for: .user(session.user.id)), deliveredSeq: 0)
-        }
+        if isLive(session) { followBridge(session) }
     }
 
-    func greet(_ session: Session) {
+    /// What backends say to a user reaches all of their connections.
+    func followBridge(_ session: Session) {
+        guard configuration.isBridged, !session.dialect.followsAll else { return }
+        subscribe(session, to: topic(for: .user(session.user.id)), deliveredSeq: 0)
+    }
+
+    func greet(_ session: Session, isRecovered: Bool = false) {
         if let namespace = session.encoding.namespace { confirm(session, namespace) }
         send(
             session,
             EventEncoder.sessionReady(
-                actor: session.actor, session: identifiers.next(at: now.wall).text, now: now.wall,
-                limits: limits))
+                actor: session.actor, session: identifiers.next(at: now.wall).text,
+                recovered: isRecovered, now: now.wall, limits: limits))
     }
 
     private func renew(_ session: Session, token: String, id: RequestID?) {

@@ -335,7 +335,10 @@ extension GatewayShard {
     func leave(_ engine: EngineSession, _ connection: Connection) {
         if engine.main === connection {
             engines[engine.id] = nil
-            for client in engine.clients { leave(client.session) }
+            for client in engine.clients {
+                retain(client.session, of: engine)
+                leave(client.session)
+            }
             engine.clients = []
             engine.assembling = nil
             if engine.poll != nil { endPoll(engine, .refused) }

@@ -211,6 +211,10 @@ extension GatewayShard {
             answerPreflight(connection, request)
             return
         }
+        if http.isTunnelled, path == Self.recoveryPath {
+            answerRecovery(connection, request, head, bytes)
+            return
+        }
         if http.isTunnelled, engineFace(path, head, bytes) == nil {
             answerUnknown(connection, request)
             return

@@ -120,6 +120,10 @@ extension GatewayShard {
         case .handedOver:
             // The driver's: it has the socket, and gives its bytes like any others.
             break
+        case .recoveryAsked(let request):
+            answer(request)
+        case .recoveryAnswered(let key, let answer):
+            answered(key, answer)
         case .drain:
             beginDraining()
         }
@@ -268,6 +272,9 @@ extension GatewayShard {
         guard let index = topicIndices[delivery.channel], let topic = topics[Int(index)],
             topic.isFollowing
         else { return }
+        if case .disconnect = delivery.content, case .user(let user) = delivery.channel {
+            forgetSessions(of: user)
+        }
         var delivery = delivery
         if delivery.seq > 0, delivery.origin.instance == 0,
             case .chat(let chat) = delivery.channel
@@ -384,7 +391,7 @@ extension GatewayShard {
                 serve(connection, member, pass, after: delivered)
                 continue
             }
-            bytes += servePlain(connection, member.encoding, pass)
+            bytes += servePlain(connection, member, pass)
             deliveries += pass.deliveries.count
             if connection.outbox.count > Self.smallOutbox {
                 count()
@@ -399,8 +406,9 @@ extension GatewayShard {
     /// judges whether the reader is too slow.
     @inline(__always)
     private func servePlain(
-        _ connection: Connection, _ encoding: Encoding, _ pass: Topic.Pass
+        _ connection: Connection, _ member: Topic.Member, _ pass: Topic.Pass
     ) -> Int {
+        let encoding = member.encoding
         let before = connection.outbox.count
         if let run = pass.run(in: encoding, from: &pool) {
             connection.outbox.append(run, from: &pool)
@@ -411,8 +419,17 @@ extension GatewayShard {
             connection.outbox.append(shared: bytes, from: &pool)
         }
         markDirty(connection)
-        if encoding.isSocketIO, pass.firstSeq > 0 { oweReceipt(connection) }
+        if encoding.isSocketIO, pass.firstSeq > 0 { noteGiven(connection, member, pass) }
         return connection.outbox.count - before
+    }
+
+    private func noteGiven(
+        _ connection: Connection, _ member: Topic.Member, _ pass: Topic.Pass
+    ) {
+        oweReceipt(connection)
+        guard member.encoding.hasOffsets, case .chat(let chat)? = pass.deliveries.first?.channel
+        else { return }
+        subscribers[Int(member.place)]?.session?.recovery?.note(chat, pass.firstSeq...pass.lastSeq)
     }
 
     /// The connection was given entries: where it is a Socket.IO client's, its next pong says that
@@ -430,7 +447,7 @@ extension GatewayShard {
             !pass.exceptions.contains(subscriber.key.packed),
             !pass.hasDroppable || connection.outbox.count < limits.outboxBytes / 2
         {
-            counters[.outboxBytes] += servePlain(connection, member.encoding, pass)
+            counters[.outboxBytes] += servePlain(connection, member, pass)
             counters[.deliveries] += pass.deliveries.count
             closeIfTooSlow(connection)
             return
@@ -478,7 +495,12 @@ extension GatewayShard {
             return
         }
         append(to: connection, write)
-        if subscriber.encoding.isSocketIO, delivery.seq > 0 { oweReceipt(connection) }
+        if subscriber.encoding.isSocketIO, delivery.seq > 0 {
+            oweReceipt(connection)
+            if subscriber.encoding.hasOffsets, case .chat(let chat) = delivery.channel {
+                subscriber.session?.recovery?.note(chat, delivery.seq...delivery.seq)
+            }
+        }
         counters[.deliveries] += 1
         closeIfTooSlow(connection)
     }

@@ -64,6 +64,7 @@ extension GatewayShard {
             let sid = Self.engineSID(head, bytes), let id = sid.flatMap({ EngineID($0.utf8.span) }),
             let path = HTTPRequest(head: head, bytes: bytes).path,
             engineFace(path, head, bytes) != nil
+                || http.isTunnelled && path == Self.recoveryPath
         else { return false }
         guard id.owner == UInt32(truncatingIfNeeded: configuration.instance) else {
             guard !http.isTunnelled, let peer = peers[id.owner],

@@ -86,6 +86,7 @@ extension GatewayShard {
                 return
             }
             engine.clients.removeAll { $0.session === client.session }
+            client.session.recovery?.isOver = true
             engine.acknowledged = engine.acknowledged.filter {
                 $0.key.session != client.session.key
             }
@@ -244,6 +245,9 @@ extension GatewayShard {
         var token: String?
         var device: DeviceID?
         var isCanonical = false
+        /// What a client that comes back shows: `pid`, and the last offset that it was given.
+        var pass: String?
+        var offset: RecoveryOffset?
     }
 
     /// nil where the payload is no object.
@@ -259,6 +263,14 @@ extension GatewayShard {
         auth.isCanonical =
             json.member(root, "proto", in: payload)
             .flatMap { json.integer($0, in: payload) } == 1
+        guard recovers else { return auth }
+        auth.pass = json.member(root, "pid", in: payload)
+            .flatMap {
+                json.text($0, maximumUTF8Count: RecoveryPass.maximumCharacters, in: payload)
+            }
+        auth.offset = json.member(root, "offset", in: payload)
+            .flatMap { json.text($0, maximumUTF8Count: RecoveryOffset.maximumBytes, in: payload) }
+            .flatMap { RecoveryOffset($0) }
         return auth
     }
 
@@ -269,17 +281,33 @@ extension GatewayShard {
             refuse(engine, namespace, Self.tooManySessions)
             return
         }
+        let named = claims.deviceId.flatMap { DeviceID($0) } ?? auth.device
+        let pass = auth.pass.flatMap {
+            RecoveryPass(
+                $0, in: namespace, of: user, named: named, keys: configuration.tunnelKeys)
+        }
         let device =
-            auth.device ?? engine.device ?? DeviceID(trusted: identifiers.next(at: now.wall).text)
-        if auth.device == nil { engine.device = device }
+            named ?? pass?.device ?? engine.device
+            ?? DeviceID(trusted: identifiers.next(at: now.wall).text)
+        if named == nil { engine.device = device }
         let session = seatSession(
             on: engine.main,
             encoding: Encoding(
-                namespace, isCanonical: auth.isCanonical, isPolling: engine.isPolling),
+                namespace, isCanonical: auth.isCanonical, isPolling: engine.isPolling,
+                hasOffsets: recovers),
             user, claims, device: device)
         status.noteSocketIO()
         engine.clients.append(NamespaceClient(session: session, email: claims.email))
         joined(engine)
+        if let pass, let shown = auth.pass {
+            recover(session, pass, shown: shown, at: auth.offset)
+            return
+        }
+        if recovers {
+            if auth.pass != nil { counters[.recoveriesRefused] += 1 }
+            makeRecoverable(
+                session, in: namespace, made: named == nil ? device : nil, offset: auth.offset)
+        }
         begin(session)
     }
 
@@ -288,8 +316,7 @@ extension GatewayShard {
         guard let engine = transport(of: session)?.ownEngine else { return }
         var text = JSONWriter(appendingTo: Self.packet("40", namespace))
         text.beginObject()
-        text.key("sid")
-        text.string(identifiers.next(at: now.wall).text)
+        writeIdentity(of: session, to: &text)
         text.endObject()
         say(engine, text.bytes)
     }
@@ -344,6 +371,7 @@ extension GatewayShard {
         {
             say(engine, Self.packet("41", namespace))
         }
+        session.recovery?.isOver = true
         disconnect(session, .revoked)
     }
 
@@ -361,28 +389,43 @@ extension GatewayShard {
     func notePinged(_ engine: EngineSession) {
         engine.pinged = []
         for client in engine.clients {
+            client.session.recovery?.ping()
+            let isRecoverable = client.session.recovery != nil
             for subscription in client.session.subscriptions {
-                // A message in a large group would have everybody tell everybody.
                 guard let topic = topics[Int(subscription.topic)],
-                    case .chat(let chat) = topic.channel,
-                    topic.memberCount <= limits.typingMembers
+                    case .chat(let chat) = topic.channel
                 else { continue }
+                // A message in a large group would have everybody tell everybody.
+                let isTold = topic.memberCount <= limits.typingMembers
+                guard isTold || isRecoverable else { continue }
                 let seq = topic.deliveredSeq(of: Int(subscription.member))
                 let place = DeliveredMark.Place(session: client.session.key, chat: chat)
                 guard seq > engine.acknowledged[place] ?? 0 else { continue }
-                engine.pinged.append(DeliveredMark(place: place, seq: seq))
+                engine.pinged.append(DeliveredMark(place: place, seq: seq, isTold: isTold))
             }
         }
     }
 
-    /// A chat is followed from here on: what came before `known` the client has, or was never given.
-    func noteJoined(_ session: Session, _ topic: Topic, known: Seq, given: Seq) {
-        guard let connection = transport(of: session), let engine = connection.ownEngine else {
-            return
+    /// A chat is about to be followed: what came before the replay its client has, or was never given.
+    func noteOpened(_ chat: CatchUp.Chat, _ session: Session) {
+        guard chat.isMember, session.encoding.isSocketIO,
+            let engine = transport(of: session)?.ownEngine
+        else { return }
+        let place = DeliveredMark.Place(session: session.key, chat: chat.id)
+        if let since = chat.since {
+            engine.acknowledged[place] = since
+        } else if engine.acknowledged[place] == nil {
+            engine.acknowledged[place] = chat.sentThrough
         }
-        guard case .chat(let chat) = topic.channel else { return }
-        engine.acknowledged[DeliveredMark.Place(session: session.key, chat: chat)] = known
-        if given > known { oweReceipt(connection) }
+    }
+
+    /// A chat is followed from here on, and was given so far.
+    func noteFollowed(_ session: Session, _ topic: Topic, given: Seq) {
+        guard let connection = transport(of: session), let engine = connection.ownEngine,
+            case .chat(let chat) = topic.channel
+        else { return }
+        let place = DeliveredMark.Place(session: session.key, chat: chat)
+        if given > engine.acknowledged[place] ?? given { oweReceipt(connection) }
     }
 
     func acknowledgePinged(_ engine: EngineSession) {
@@ -392,6 +435,7 @@ extension GatewayShard {
                 followedTopic(.chat(chat), by: session) != nil
             else { continue }
             engine.acknowledged[mark.place] = max(engine.acknowledged[mark.place] ?? 0, mark.seq)
+            guard mark.isTold else { continue }
             move(
                 AdvanceCursor(
                     chat: chat, user: session.user.id, device: session.device,
@@ -399,5 +443,13 @@ extension GatewayShard {
                 nil, of: session)
         }
         engine.pinged = []
+        for client in engine.clients {
+            guard let recovery = client.session.recovery else { continue }
+            for given in recovery.pong() {
+                let place = DeliveredMark.Place(session: client.session.key, chat: given.chat)
+                guard let known = engine.acknowledged[place] else { continue }
+                engine.acknowledged[place] = max(known, given.seqs.upperBound)
+            }
+        }
     }
 }

@@ -93,7 +93,7 @@ extension GatewayShard {
     }
 
     /// One walk over all that it follows, which may be thousands of chats.
-    private func followedTopics(of session: Session) -> Set<TopicName> {
+    func followedTopics(of session: Session) -> Set<TopicName> {
         var names: Set<TopicName> = []
         for subscription in session.subscriptions {
             if case .topic(let name)? = topics[Int(subscription.topic)]?.channel {
@@ -109,6 +109,7 @@ extension GatewayShard {
         acknowledge(session, request)
         if isLive(session) {
             for topic in request.watched { subscribe(session, to: topic, deliveredSeq: 0) }
+            if !request.watched.isEmpty { keep(session) }
         }
         unpin(request)
     }
@@ -122,6 +123,7 @@ extension GatewayShard {
             unsubscribe(session, from: topic)
             releaseIfUnused(topic)
         }
+        keep(session)
         acknowledge(session, request)
     }
 

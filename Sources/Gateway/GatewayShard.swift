@@ -15,8 +15,8 @@ import Wire
 ///     beginTick ─ accept / receive(bytes) / peerEnded / receive(mail) ─ endTick ─ flush ─ takeOutput
 ///
 /// Made and used on one thread. Files in reading order: this one (state and tick), +Timers, +HTTP,
-/// Endpoints, +WebSocket, +Polling, +Engine, +SocketIO, +Commands, +Answers, +CatchUp, +Topics, +Hub,
-/// +Repair, +Foreign.
+/// Endpoints, +WebSocket, +Polling, +Engine, +SocketIO, +Commands, +Answers, +CatchUp, +Recovery,
+/// +Topics, +Hub, +Repair, +Foreign.
 package final class GatewayShard {
     package let index: Int
     let shardCount: Int
@@ -62,6 +62,14 @@ package final class GatewayShard {
     var owedPings: [EngineSession] = []
     /// The other instances that take connections for their sessions, by what session ids say of them.
     var peers: [UInt32: Peer] = [:]
+    // Recovery: who may come back, from here and to here.
+    var recoverable: [SessionName: SubscriberKey] = [:]
+    var retained: [SessionName: Retained] = [:]
+    /// In the order of their ends; those taken meanwhile are passed over.
+    var retainedOrder: [(name: SessionName, until: Instant)] = []
+    var retainedStart = 0
+    /// Where those have gone that were here.
+    var handedOver = RecentMap<SessionName, EngineID>(capacity: 16_384)
     /// Sessions that ended a moment ago with no poll waiting, and what the next one is told.
     var farewells: [EngineID: Farewell] = [:]
     var topics: [Topic?] = []
@@ -115,6 +123,8 @@ package final class GatewayShard {
         package var handedOver: [(connection: ConnectionKey, shard: Int, MovedConnection)] = []
         /// To another instance.
         package var tunnels: [(connection: ConnectionKey, Tunnel)] = []
+        /// Questions to other instances; each is answered with `receive(peerAnswer:for:)`.
+        package var peerRequests: [PeerRequest] = []
         var deliveries: [[Delivery]] = []
     }
 
@@ -494,6 +504,7 @@ package final class GatewayShard {
 
     /// Ends what somebody took part in.
     func leave(_ session: Session) {
+        forgetRecovery(of: session)
         removeSubscriber(session)
         for chat in session.typing.endAll() { publishTyping(chat, session, isTyping: false) }
         abandonJobs(of: session)

@@ -21,6 +21,10 @@ package enum ShardMail: Sendable {
     case watching(Channel, ticket: UInt64, head: Seq)
     /// From the shard that accepted the connection: a request of it concerns a session here.
     case handedOver(MovedConnection)
+    /// From the shard to which a client of Socket.IO has come, to the one that had its session.
+    indirect case recoveryAsked(RecoveryRequest)
+    /// And back.
+    indirect case recoveryAnswered(SubscriberKey, RecoveryAnswer)
     /// The node begins to drain.
     case drain
 
@@ -31,7 +35,7 @@ package enum ShardMail: Sendable {
         case .bus(let news): news.approximateBytes
         case .deliveries(let batch): batch.reduce(64) { $0 + $1.approximateBytes }
         case .handedOver(let moved): 128 + moved.bytes.count
-        case .watch, .unwatch, .watching, .drain: 128
+        case .watch, .unwatch, .watching, .recoveryAsked, .recoveryAnswered, .drain: 128
         }
     }
 
@@ -40,7 +44,9 @@ package enum ShardMail: Sendable {
         switch self {
         case .bus(let news): news.isEphemeral
         case .deliveries(let batch): batch.allSatisfy { $0.seq == 0 && $0.isEphemeral }
-        case .answers, .watch, .unwatch, .watching, .handedOver, .drain: false
+        case .answers, .watch, .unwatch, .watching, .handedOver, .recoveryAsked, .recoveryAnswered,
+            .drain:
+            false
         }
     }
 }

@@ -143,6 +143,15 @@ final class Session: Subscriber {
         }
     }
 
+    /// What makes it recoverable; nil where it is not.
+    var recovery: Recovery? {
+        get { activity?.recovery }
+        set {
+            if activity == nil, newValue == nil { return }
+            change { $0.recovery = newValue }
+        }
+    }
+
     /// A frame could not be read. Whether that makes too many of this connection.
     func countBadInput(limit: Int, now: Instant) -> Bool {
         var reached = false
@@ -167,13 +176,14 @@ private final class SessionActivity {
     var job: CatchUp?
     var queuedJobs: [QueuedCatchUp] = []
     var topicRequests: [TopicRequest] = []
+    var recovery: Recovery?
     var badInputs = WindowCounter()
     /// Once there were some, they are remembered.
     var hasBadInputs = false
 
     var isOver: Bool {
         typing.isEmpty && job == nil && queuedJobs.isEmpty && topicRequests.isEmpty
-            && !hasBadInputs
+            && recovery == nil && !hasBadInputs
     }
 }
 

@@ -20,6 +20,7 @@ import Reactor
     /// For other instances; nil where there are none.
     private let internalListener: Int32?
     private var tunnels: Tunnels
+    private var peerRequests: PeerRequests
     private let clock = SystemClock()
     private var poller: Poller
     private var events: [PollEvent] = []
@@ -58,6 +59,7 @@ import Reactor
         self.internalListener = internalListener
         tunnels = Tunnels(
             capacity: max(1, limits.connections / links.mailboxes.count), log: links.log)
+        peerRequests = PeerRequests(log: links.log)
         poller = try Poller()
         unsafe buffer = UnsafeMutableRawBufferPointer.allocate(
             byteCount: limits.readBytesPerTick, alignment: 64)
@@ -80,6 +82,9 @@ import Reactor
             gateway.beginTick(now)
             takeMail(now)
             for event in events { handle(event, now) }
+            for (session, bytes) in peerRequests.takeAnswers() {
+                gateway.receive(peerAnswer: bytes, for: session)
+            }
             gateway.endTick()
             handOn(gateway.takeOutput())
             unsafe gateway.flush { key, chunks in unsafe self.write(key, chunks) }
@@ -92,6 +97,7 @@ import Reactor
                 System.releaseFreeMemory()
             }
             tunnels.expire(now.instant, poller)
+            peerRequests.expire(now.instant, poller)
             if let rests = listenerRests, rests <= now.instant { wakeListener() }
             if let deadline = drainDeadline, gateway.isEmpty || deadline <= now.instant { return }
         }
@@ -100,7 +106,7 @@ import Reactor
     private func timeout() -> Int32? {
         let due = [
             gateway.nextDeadline(), listenerRests, drainDeadline, storm.nextCheck,
-            tunnels.deadline,
+            tunnels.deadline, peerRequests.deadline,
         ]
         guard let deadline = due.compactMap({ $0 }).min() else { return nil }
         let wait = deadline.nanoseconds(since: clock.now().instant)
@@ -142,6 +148,8 @@ import Reactor
             acceptInternal()
         case let tag where Tunnels.owns(tag):
             unsafe tunnels.handle(event, poller, buffer)
+        case let tag where PeerRequests.owns(tag):
+            unsafe peerRequests.handle(event, poller, buffer)
         default:
             let key = ConnectionKey(packed: event.tag.bits)
             guard sockets[Int(key.slot)].key == key else { return }
@@ -289,6 +297,9 @@ import Reactor
             poller.remove(state.descriptor)
             sockets[Int(key.slot)] = SocketState()
             tunnels.open(state.descriptor, tunnel, now: clock.now().instant, poller)
+        }
+        for request in output.peerRequests {
+            peerRequests.open(request, now: clock.now().instant, poller)
         }
         for key in output.halfClosed {
             if let state = socket(of: key) { Socket.shutdownSend(state.descriptor) }

@@ -9,13 +9,14 @@ import Reactor
 ///     client ──► toOwner (≤ 64 KiB) ──► owner        an end on one side is passed on when what came
 ///     client ◄── toClient (≤ 64 KiB) ◄── owner       before it has gone
 ///
-/// A side whose buffer is full is not read, so a slow reader slows its writer. Owners end what their
-/// sessions have outlived; an owner that does not answer the connection within 2 s has gone.
+/// A side whose buffer is full is not read, so a slow reader slows its writer. A client that is gone is
+/// not waited for; of an owner that is, the rest is still passed on. Owners end what their sessions have
+/// outlived; an owner that does not answer the connection within 2 s has gone.
 struct Tunnels {
     private static let bufferBytes = 65_536
     private static let connectMs = 2_000
     /// Tags of the poller: a tunnel's number, and which side. Keys of connections have a generation
-    /// above 32 bits, the shard's own tags are below 16.
+    /// above 32 bits, those of `PeerRequests` bit 31, the shard's own tags are below 16.
     private static let firstTag: UInt64 = 16
 
     private enum Side: UInt64 {
@@ -41,6 +42,9 @@ struct Tunnels {
         var deadline: Instant
         var toOwner = Way()
         var toClient = Way()
+        /// The owner has gone, and what it said last waits in its socket until there is room: the
+        /// poller would tell of it without end.
+        var isOwnerGone = false
     }
 
     private var slots: [Joined?] = []
@@ -59,7 +63,7 @@ struct Tunnels {
     }
 
     /// Whether an event is one of a tunnel.
-    static func owns(_ tag: PollTag) -> Bool { tag.bits >= firstTag && tag.bits >> 32 == 0 }
+    static func owns(_ tag: PollTag) -> Bool { tag.bits >= firstTag && tag.bits >> 31 == 0 }
 
     /// When a connection under way is given up; nil while there is none.
     var deadline: Instant? { connecting.compactMap { slots[$0]?.deadline }.min() }
@@ -145,14 +149,27 @@ struct Tunnels {
                 return
             }
         } else if event.isReadable || event.isOver {
-            if side == .client {
+            if side == .client, event.isOver, joined.toOwner.isFull {
+                isOver = true
+            } else if side == .client {
                 isOver = unsafe !Self.read(joined.client, into: &joined.toOwner, buffer)
+            } else if event.isOver, joined.toClient.isFull {
+                joined.isOwnerGone = true
+                poller.remove(joined.owner)
             } else {
                 isOver = unsafe !Self.read(joined.owner, into: &joined.toClient, buffer)
             }
         }
-        isOver = isOver || !Self.write(&joined.toOwner, to: joined.owner)
+        if joined.isOwnerGone {
+            isOver = isOver || !Self.write(&joined.toClient, to: joined.client)
+            if !isOver, !joined.toClient.hasEnded {
+                isOver = unsafe !Self.read(joined.owner, into: &joined.toClient, buffer)
+            }
+        } else {
+            isOver = isOver || !Self.write(&joined.toOwner, to: joined.owner)
+        }
         isOver = isOver || !Self.write(&joined.toClient, to: joined.client)
+        if joined.isOwnerGone, joined.toClient.hasEnded, joined.toClient.isEmpty { isOver = true }
         if isOver || joined.toOwner.isShut && joined.toClient.isShut
             || !setInterests(slot, joined, poller)
         {
@@ -212,6 +229,7 @@ struct Tunnels {
                 joined.client, Self.tag(slot, .client),
                 reads: !joined.toOwner.hasEnded && !joined.toOwner.isFull,
                 writes: !joined.toClient.isEmpty)
+            if joined.isOwnerGone { return true }
             try poller.setInterest(
                 joined.owner, Self.tag(slot, .owner),
                 reads: !joined.toClient.hasEnded && !joined.toClient.isFull,

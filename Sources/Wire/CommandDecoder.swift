@@ -10,6 +10,16 @@ package struct DecodedFrame: Sendable {
     package var command: Result<Command, CommandError>
     /// It was no request at all (not JSON, no object, no type): counted against the connection.
     package var isUnreadable: Bool
+
+    package init(
+        name: CommandName?, id: RequestID? = nil, command: Result<Command, CommandError>,
+        isUnreadable: Bool = false
+    ) {
+        self.name = name
+        self.id = id
+        self.command = command
+        self.isUnreadable = isUnreadable
+    }
 }
 
 /// From bytes to a `Command`. Pure; the reader's tape is its only scratch.

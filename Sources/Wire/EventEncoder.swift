@@ -70,9 +70,15 @@ package enum EventEncoder {
         var json = JSONWriter(capacity: entry.approximateBytes + 128)
         write(entry, to: &json)
         switch entry.body {
-        case .message: return EncodedEvent(.messageNew, json.bytes, legacy: .chat(entry.chat))
-        case .membership: return EncodedEvent(.chatChanged, json.bytes)
+        case .message:
+            return EncodedEvent(.messageNew, json.bytes, legacy: .entry(place(of: entry)))
+        case .membership:
+            return EncodedEvent(.chatChanged, json.bytes, legacy: .entry(place(of: entry)))
         }
+    }
+
+    private static func place(of entry: LogEntry) -> RecoveryOffset {
+        RecoveryOffset(chat: entry.chat, seq: entry.seq)
     }
 
     /// The entry as an object: the payload of its event, and an element of history.
@@ -189,7 +195,7 @@ package enum EventEncoder {
     // MARK: Events of a session
 
     package static func sessionReady(
-        actor: Actor, session: String, now: WallTime, limits: Limits
+        actor: Actor, session: String, recovered: Bool = false, now: WallTime, limits: Limits
     ) -> EncodedEvent {
         object(.sessionReady) { json in
             json.key("userId")
@@ -201,7 +207,7 @@ package enum EventEncoder {
             json.key("proto")
             json.integer(1)
             json.key("recovered")
-            json.bool(false)
+            json.bool(recovered)
             json.key("serverTime")
             json.timestamp(milliseconds: now.milliseconds)
             json.key("limits")

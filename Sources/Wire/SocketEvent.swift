@@ -10,8 +10,8 @@ extension EncodedEvent {
     /// What cannot be read off the payload, or not cheaply.
     package enum Legacy: Sendable {
         case same
-        /// A message of that chat, which ns calls a conversation.
-        case chat(ChatID)
+        /// An entry of the log; ns calls its chat a conversation.
+        case entry(RecoveryOffset)
         case stored(ChatID)
         case typing(Typing)
         case receipt(Receipt, delivered: [MessageID], read: [MessageID])
@@ -39,16 +39,25 @@ extension EncodedEvent {
                     json.key("stage")
                     json.string(literal: "stored")
                 })
-        case (.ns, .chat(let chat)), (.ns, .stored(let chat)):
-            body(
-                name.name(in: .ns),
-                with { json in
-                    json.key("conversationId")
-                    json.string(chat.text)
-                })
+        case (.ns, .entry(let place)) where name == .messageNew:
+            body(name.name(in: .ns), inConversation(place.chat))
+        case (.ns, .stored(let chat)):
+            body(name.name(in: .ns), inConversation(chat))
         default:
             guard !isForLegacyOnly else { return }
             body(name.name(in: dialect), payload)
+        }
+    }
+
+    /// Where in the logs it is; nil for what is in none.
+    package var offset: RecoveryOffset? {
+        if case .entry(let place) = legacy, place.seq > 0 { place } else { nil }
+    }
+
+    private func inConversation(_ chat: ChatID) -> [UInt8] {
+        with { json in
+            json.key("conversationId")
+            json.string(chat.text)
         }
     }
 

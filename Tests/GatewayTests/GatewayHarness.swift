@@ -27,6 +27,7 @@ final class TestNode {
         case ended(ConnectionKey)
         case writable(ConnectionKey)
         case mail(ShardMail)
+        case peerAnswer(SubscriberKey, [UInt8]?)
     }
 
     private(set) var now = Now(
@@ -41,7 +42,7 @@ final class TestNode {
     private var inputs: [[Input]]
     private var sockets: [[UInt64: TestSocket]]
 
-    let store = ModelStore()
+    let store: ModelStore
     /// Decides what becomes of each batch.
     var fate: (Batch) -> Fate = { _ in .commits }
     /// While true the store works, and its answers wait.
@@ -62,6 +63,12 @@ final class TestNode {
 
     /// Connections that go to another instance.
     private(set) var tunnels: [Tunnel] = []
+    /// The other instances, by the addresses of their internal listeners.
+    var others: [String: TestNode] = [:]
+    /// What comes from where none of them is.
+    var says: [UInt8]?
+    /// What was asked of them.
+    private(set) var peerRequests: [PeerRequest] = []
     /// Connections that a shard handed to another.
     private(set) var handovers = 0
 
@@ -71,8 +78,9 @@ final class TestNode {
     init(
         shards count: Int = 1, limits overrides: [String: String] = [:],
         origins: [String] = [], trusting proxies: [String] = [], isBench: Bool = false,
-        isShared: Bool = false, instance: UInt64 = 77
+        isShared: Bool = false, instance: UInt64 = 77, store: ModelStore = ModelStore()
     ) {
+        self.store = store
         self.instance = instance
         interests = isShared ? [] : nil
         var limits = Limits()
@@ -215,6 +223,7 @@ final class TestNode {
             case .ended(let key): shard.peerEnded(key)
             case .writable(let key): shard.writable(key)
             case .mail(let mail): shard.receive(mail)
+            case .peerAnswer(let key, let bytes): shard.receive(peerAnswer: bytes, for: key)
             }
         }
         finishTick(index)
@@ -261,10 +270,22 @@ final class TestNode {
             inputs[home].append(.bytes(new, moved.bytes))
         }
         tunnels += output.tunnels.map(\.1)
+        for request in output.peerRequests {
+            peerRequests.append(request)
+            inputs[index].append(.peerAnswer(request.session, ask(request)))
+        }
         for key in output.halfClosed { sockets[index][key.packed]?.isHalfClosed = true }
         for key in output.closed {
             sockets[index].removeValue(forKey: key.packed)?.isClosed = true
         }
+    }
+
+    /// As the driver does: a connection to the other's internal listener, until it ends.
+    private func ask(_ request: PeerRequest) -> [UInt8]? {
+        guard let other = others[request.address] else { return says }
+        let socket = other.connect(isInternal: true)
+        socket.send(request.bytes)
+        return socket.takeBytes()
     }
 
     // MARK: The store
@@ -367,7 +388,8 @@ final class TestNode {
         let outcome = commit(
             .append(
                 AppendMessage(
-                    id: MessageID(trusted: "other-\(numbers)"), chat: ChatID(trusted: chat),
+                    id: MessageID(trusted: "other-\(instance)-\(numbers)"),
+                    chat: ChatID(trusted: chat),
                     author: UserID(trusted: author), device: DeviceID(trusted: "elsewhere"),
                     clientMessageID: nil, createdAt: now.wall,
                     message: Message(encryptedContent: Array(content.utf8), type: "text"))))
@@ -387,7 +409,8 @@ final class TestNode {
                     chat: ChatID(trusted: chat), author: UserID(trusted: author),
                     device: DeviceID(trusted: "elsewhere"), kind: kind,
                     users: [UserID(trusted: user)],
-                    entryIDs: [MessageID(trusted: "other-\(numbers)")], maximumMembers: 10_000,
+                    entryIDs: [MessageID(trusted: "other-\(instance)-\(numbers)")],
+                    maximumMembers: 10_000,
                     at: now.wall)))
         guard case .membership(let entries) = outcome else { preconditionFailure("\(outcome)") }
         return entries

@@ -75,6 +75,11 @@ final class TestSocket {
         return String(decoding: received, as: UTF8.self)
     }
 
+    func takeBytes() -> [UInt8] {
+        defer { received = [] }
+        return received
+    }
+
     // MARK: HTTP
 
     struct Response {

@@ -173,6 +173,8 @@ package struct ModelState: Sendable {
         return index(of: chat).flatMap { chats[$0].devices[key] } ?? Watermarks()
     }
 
+    package var keptCount: Int { sessions.count }
+
     /// Gives a member another role, for which there is no operation yet.
     package mutating func setRole(_ role: Role, of user: UserID, in chat: ChatID) {
         guard let index = index(of: chat), let period = chats[index].presence(of: user) else {
