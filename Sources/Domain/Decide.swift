@@ -37,7 +37,7 @@ package enum Core {
         case .refused(let refusal):
             Completion(reply: .refused(CommandError(refusal)), announcements: [])
         case .conversation, .duplicate, .opened, .logs, .history, .range, .head, .located,
-            .news, .conversations, .members, .session, .done:
+            .news, .conversations, .members, .chats, .session, .done:
             Completion(reply: .done, announcements: [])
         }
     }

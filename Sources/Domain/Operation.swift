@@ -25,6 +25,9 @@ package enum Operation: Sendable {
     case readNews(ReadNews)
     case listConversations(UserID)
     case listMembers(ChatID, by: UserID)
+    /// The chats that a user was in and is no more, since an entry that was made at that time or later.
+    /// Outcome: `.chats`.
+    case listDepartures(UserID, since: WallTime)
     /// What was kept under a name, unless its time was over at `at`. Outcome: `.session`.
     case findSession(String, at: WallTime)
 
@@ -34,7 +37,7 @@ package enum Operation: Sendable {
             .dropSessions:
             true
         case .openChats, .readLogs, .readHistory, .readRange, .head, .locate, .readNews,
-            .listConversations, .listMembers, .findSession:
+            .listConversations, .listMembers, .listDepartures, .findSession:
             false
         }
     }
@@ -273,8 +276,8 @@ package struct OpenedChat: Hashable, Sendable {
     package var readSeq: Seq
     package var memberCount: Int
     /// What the device acknowledged, or the last entry from before its time, whichever is later: it has
-    /// everything up to here. nil where that is more than `Given.depth` entries before the log's end,
-    /// or was not asked for.
+    /// everything up to here. nil where that is more than `Given.depth` entries before `lastSeq`, or was
+    /// not asked for.
     package var givenSeq: Seq?
 
     package init(
@@ -454,6 +457,7 @@ package enum Outcome: Hashable, Sendable {
     case news(News)
     case conversations([Conversation])
     case members([Member])
+    case chats([ChatID])
     case session(KeptSession?)
     /// Of what has no other outcome.
     case done

@@ -381,7 +381,7 @@ extension GatewayShard {
                     json.bool(!page.isComplete)
                 })
         case .appended, .duplicate, .cursor, .opened, .logs, .range, .head, .located, .news,
-            .session, .done, .refused:
+            .chats, .session, .done, .refused:
             invariant(false, "this outcome answers no HTTP request")
         }
     }

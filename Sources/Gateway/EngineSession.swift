@@ -22,6 +22,8 @@ final class EngineSession {
     var heartbeat: Heartbeat
     /// By namespace, in the order in which they came.
     var clients: [NamespaceClient] = []
+    /// Namespaces of which it is being found out whether they may be joined.
+    var awaited: [Namespace] = []
     /// Made when the first client comes that names none.
     var device: DeviceID?
     /// An event whose binary parts have not all come.

@@ -62,4 +62,6 @@ package enum PlantedBug: String, CaseIterable, Sendable {
     case removalOutOfOrder
     /// A pong acknowledges what was given before it came, and not before its ping went.
     case pongAcknowledgesAll
+    /// What was given to a connection that broke counts as received.
+    case givenIsReceived
 }

@@ -26,6 +26,8 @@ extension GatewayShard {
         case .catchUpOpen(let key): opened(key, answer.result)
         case .catchUpRead(let key): pageRead(key, answer.result)
         case .recoverySaved(let key): savedRead(key, answer.result)
+        case .recoveryDepartures(let key): departuresRead(key, answer.result)
+        case .token(let question): tokenRead(question, answer.result)
         case .nothing: break
         case .head(let chat):
             guard case .outcome(.head(let seq)) = answer.result else {
@@ -63,7 +65,8 @@ extension GatewayShard {
     private func tellUnknown(_ work: PendingWork) {
         switch work {
         case .send(let key, _, _, _), .typing(let key, _, _, _), .catchUpList(let key),
-            .catchUpOpen(let key), .catchUpRead(let key), .recoverySaved(let key):
+            .catchUpOpen(let key), .catchUpRead(let key), .recoverySaved(let key),
+            .recoveryDepartures(let key):
             if let session = session(key) { disconnect(session, .commitUnknown) }
         case .cursor(let waiter, _, _):
             if let waiter, let session = session(waiter.session) {
@@ -71,6 +74,8 @@ extension GatewayShard {
             }
         case .http(let key, _):
             if let connection = connection(key) { close(connection) }
+        case .token(let question):
+            if let engine = engines[question.engine] { end(engine, .commitUnknown, poll: .refused) }
         case .head, .range, .marked, .news, .notices, .locate, .nothing:
             break
         }

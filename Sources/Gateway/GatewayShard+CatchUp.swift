@@ -104,6 +104,7 @@ extension GatewayShard {
     }
 
     private func list(_ session: Session) {
+        if let job = session.job { listDepartures(job, session) }
         submit(.listConversations(session.user.id), .catchUpList(session.key))
     }
 

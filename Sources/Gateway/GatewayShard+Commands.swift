@@ -14,6 +14,8 @@ enum PendingWork {
     case catchUpOpen(SubscriberKey)
     case catchUpRead(SubscriberKey)
     case recoverySaved(SubscriberKey)
+    case recoveryDepartures(SubscriberKey)
+    case token(TokenQuestion)
     /// Whatever becomes of it.
     case nothing
     case head(ChatID)
@@ -335,7 +337,7 @@ extension GatewayShard {
         let device = named ?? DeviceID(trusted: identifiers.next(at: now.wall).text)
         let session = Session(
             key: takePlace(of: connection), encoding: encoding, user: state, device: device,
-            expiresAt: expiry(of: claims))
+            expiresAt: expiry(of: claims, graceMs: graceMs(of: encoding)))
         subscribers[Int(session.place)] = session
         state.sessions.append(session.key)
         counters[.authenticatedConnections] += 1
@@ -372,7 +374,7 @@ extension GatewayShard {
     private func renew(_ session: Session, token: String, id: RequestID?) {
         switch verifier.verify(token, nowMilliseconds: now.wall.milliseconds) {
         case .valid(let claims) where UserID(claims.userId) == session.user.id:
-            session.expiresAt = expiry(of: claims)
+            session.expiresAt = expiry(of: claims, graceMs: graceMs(of: session.encoding))
             session.hasWarnedOfExpiry = false
             if let id { reply(session, id, expiresAt: claims.expiresAtMilliseconds) }
             if let connection = transport(of: session) { scheduleCheck(connection) }
@@ -392,8 +394,8 @@ extension GatewayShard {
 
     /// On the monotonic clock, so a jump of the wall clock ends no session (P20). A token that was
     /// taken within the leeway lives until its end.
-    private func expiry(of claims: Claims) -> Instant {
-        var left = claims.expiresAtMilliseconds - now.wall.milliseconds
+    private func expiry(of claims: Claims, graceMs: Int64) -> Instant {
+        var left = claims.expiresAtMilliseconds + graceMs - now.wall.milliseconds
         if left <= 0 { left += TokenVerifier.leewayMilliseconds }
         return now.instant.advanced(byMilliseconds: Int(clamping: min(left, 315_360_000_000)))
     }

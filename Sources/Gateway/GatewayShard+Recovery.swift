@@ -323,14 +323,15 @@ extension GatewayShard {
 
     /// Which of its chats a session is to be given from where on, now that the list is there.
     func recovered(_ listed: [Conversation], _ recovering: Recovering) -> [CatchUp.Chat] {
+        let present = Set(listed.map(\.id))
         guard !recovering.isFromStore else {
-            return listed.map { CatchUp.Chat(id: $0.id, since: nil) }
+            let left = recovering.departures.filter { !present.contains($0) }
+            return (listed.map(\.id) + left).map { CatchUp.Chat(id: $0, since: nil) }
         }
         // One that it did not follow, its user has come into since.
         var chats = listed.map {
             CatchUp.Chat(id: $0.id, since: recovering.known[$0.id] ?? 0)
         }
-        let present = Set(listed.map(\.id))
         // And from one that is missing they were removed, which is the last thing to be told.
         let gone = recovering.known.keys.filter { !present.contains($0) }
         chats += gone.sorted { $0.text < $1.text }.map {
@@ -344,13 +345,9 @@ extension GatewayShard {
         let offset = session.recovery?.offsetAtStart
         for (index, open) in opened.enumerated() {
             var since: Seq
-            switch open.access {
-            case .member:
-                guard let given = open.givenSeq else { return false }
-                since = given
-            case .former(let lastVisible): since = open.givenSeq ?? lastVisible
-            case .none: continue
-            }
+            if open.access == .none { continue }
+            guard let given = open.givenSeq else { return false }
+            since = given
             if let offset, offset.chat == open.chat {
                 since = max(since, min(offset.seq, open.lastSeq))
             }
@@ -365,10 +362,32 @@ extension GatewayShard {
         guard case .recover(let recovering) = job.kind, recovering.isFromStore,
             let recovery = session.recovery
         else { return nil }
-        return OpenChats.Given(
-            device: session.device,
-            since: WallTime(
-                milliseconds: recovery.pass.began.milliseconds - Self.clockToleranceMs))
+        return OpenChats.Given(device: session.device, since: Self.beginning(recovery))
+    }
+
+    private static func beginning(_ recovery: Recovery) -> WallTime {
+        WallTime(milliseconds: recovery.pass.began.milliseconds - clockToleranceMs)
+    }
+
+    /// Before the list of chats: those that it may have followed, and its user is in no more.
+    func listDepartures(_ job: CatchUp, _ session: Session) {
+        guard case .recover(let recovering) = job.kind, recovering.isFromStore,
+            let recovery = session.recovery
+        else { return }
+        submit(
+            .listDepartures(session.user.id, since: Self.beginning(recovery)),
+            .recoveryDepartures(session.key))
+    }
+
+    func departuresRead(_ key: SubscriberKey, _ result: LaneAnswer.Result) {
+        guard let session = session(key), let job = session.job,
+            case .recover(let recovering) = job.kind
+        else { return }
+        guard case .outcome(.chats(let chats)) = result else {
+            finishFailed(job, session)
+            return
+        }
+        recovering.departures = chats
     }
 
     /// The client is there again, and knows it.
@@ -421,6 +440,9 @@ extension GatewayShard {
             retained.topics += recovering.topics.filter { !followed.contains($0) }
         }
         recovery.isKept = false
+        if configuration.planted.contains(.givenIsReceived) {
+            for given in retained.given { retained.received[given.chat] = given.seqs.upperBound }
+        }
         retain(retained)
     }
 
@@ -572,6 +594,8 @@ final class Recovering {
     /// What the client has is what the store says.
     var isFromStore = false
     var known: [ChatID: Seq] = [:]
+    /// What its user is in no more since it began.
+    var departures: [ChatID] = []
     var topics: [TopicName] = []
 
     init(place: EngineID) { self.place = place }

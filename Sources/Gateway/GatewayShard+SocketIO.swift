@@ -199,7 +199,7 @@ extension GatewayShard {
         _ text: Span<UInt8>
     ) {
         // Once is enough: a second one would be a second client with the first one's name.
-        guard engine.client(in: namespace) == nil else {
+        guard engine.client(in: namespace) == nil, !engine.awaited.contains(namespace) else {
             end(engine, .malformedPacket, poll: .refused)
             return
         }
@@ -229,6 +229,8 @@ extension GatewayShard {
         switch verifier.verify(token, nowMilliseconds: now.wall.milliseconds) {
         case .valid(let claims):
             open(engine, namespace, claims, auth)
+        case .expired(let claims) where mayOutlive(claims, auth):
+            askWhetherKnown(engine, namespace, claims, auth)
         case .expired:
             counters[.authenticationsFailed] += 1
             refuse(engine, namespace, Self.tokenError(isExpired: true))
@@ -241,18 +243,9 @@ extension GatewayShard {
     /// CONNECTs of one session: each asks the store for somebody's chats, or has a token verified.
     static let joinsPerMinute = 20
 
-    private struct Auth {
-        var token: String?
-        var device: DeviceID?
-        var isCanonical = false
-        /// What a client that comes back shows: `pid`, and the last offset that it was given.
-        var pass: String?
-        var offset: RecoveryOffset?
-    }
-
     /// nil where the payload is no object.
-    private func auth(_ payload: Span<UInt8>) -> Auth? {
-        var auth = Auth()
+    private func auth(_ payload: Span<UInt8>) -> SocketAuth? {
+        var auth = SocketAuth()
         guard !payload.isEmpty else { return auth }
         guard let root = parsed(payload), json.kind(root) == .object else { return nil }
         auth.token = json.member(root, "token", in: payload)
@@ -274,8 +267,8 @@ extension GatewayShard {
         return auth
     }
 
-    private func open(
-        _ engine: EngineSession, _ namespace: Namespace, _ claims: Claims, _ auth: Auth
+    func open(
+        _ engine: EngineSession, _ namespace: Namespace, _ claims: Claims, _ auth: SocketAuth
     ) {
         guard let user = UserID(claims.userId), mayOpen(user, on: engine.main) else {
             refuse(engine, namespace, Self.tooManySessions)
@@ -296,6 +289,7 @@ extension GatewayShard {
                 namespace, isCanonical: auth.isCanonical, isPolling: engine.isPolling,
                 hasOffsets: recovers),
             user, claims, device: device)
+        noteToken(of: session, auth, claims)
         status.noteSocketIO()
         engine.clients.append(NamespaceClient(session: session, email: claims.email))
         joined(engine)
@@ -336,7 +330,7 @@ extension GatewayShard {
     }
 
     /// For good: `44{"message":…,"data":{code,…}}`.
-    private func refuse(
+    func refuse(
         _ engine: EngineSession, _ namespace: Namespace, _ error: CommandError
     ) {
         var text = JSONWriter(appendingTo: Self.packet("44", namespace))
@@ -452,4 +446,14 @@ extension GatewayShard {
             }
         }
     }
+}
+
+/// What a client says of itself in a CONNECT.
+struct SocketAuth: Sendable {
+    var token: String?
+    var device: DeviceID?
+    var isCanonical = false
+    /// What a client that comes back shows: `pid`, and the last offset that it was given.
+    var pass: String?
+    var offset: RecoveryOffset?
 }

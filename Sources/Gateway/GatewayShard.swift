@@ -15,8 +15,8 @@ import Wire
 ///     beginTick ─ accept / receive(bytes) / peerEnded / receive(mail) ─ endTick ─ flush ─ takeOutput
 ///
 /// Made and used on one thread. Files in reading order: this one (state and tick), +Timers, +HTTP,
-/// Endpoints, +WebSocket, +Polling, +Engine, +SocketIO, +Commands, +Answers, +CatchUp, +Recovery,
-/// +Topics, +Hub, +Repair, +Foreign.
+/// Endpoints, +WebSocket, +Polling, +Engine, +SocketIO, +Grace, +Commands, +Answers, +CatchUp,
+/// +Recovery, +Topics, +Hub, +Repair, +Foreign.
 package final class GatewayShard {
     package let index: Int
     let shardCount: Int

@@ -40,6 +40,7 @@ struct ReadFlights {
     /// Of the pairs those of which it is asked, by their places.
     private var given: [(pair: Int, given: OpenChats.Given)] = []
     private var sessionNames: [(name: String, at: WallTime)] = []
+    private var leavers: [(user: UserID, since: WallTime)] = []
 
     // Answers, by place in the lists above.
     private var views: [Int: View] = [:]
@@ -49,6 +50,7 @@ struct ReadFlights {
     private var members: [Int: [Member]] = [:]
     private var news: [News] = []
     private var sessions: [Int: KeptSession] = [:]
+    private var departures: [Int: [ChatID]] = [:]
 
     init(_ operations: [Operation]) {
         self.operations = operations
@@ -68,6 +70,7 @@ struct ReadFlights {
             case .listConversations(let user): listed.append(user)
             case .listMembers(let chat, let user): rosters.append((chat, user))
             case .findSession(let name, let at): sessionNames.append((name, at))
+            case .listDepartures(let user, let since): leavers.append((user, since))
             case .append, .advanceCursor, .createConversation, .changeMembership, .keepSession,
                 .dropSessions:
                 break
@@ -94,6 +97,12 @@ struct ReadFlights {
                 $0.addTexts(given) { $0.given.device.text }
                 $0.addNumbers(given) { $0.given.since.milliseconds }
                 $0.add(OpenChats.Given.depth)
+            }
+        }
+        if !leavers.isEmpty {
+            requests.add(.departures) {
+                $0.addTexts(leavers) { $0.user.text }
+                $0.addNumbers(leavers) { $0.since.milliseconds }
             }
         }
         if !sessionNames.isEmpty {
@@ -161,6 +170,8 @@ struct ReadFlights {
             views[given[place].pair]?.givenSeq = OpenChats.Given.seq(
                 mark: rows.integer(row, 1), before: rows.optionalInteger(row, 2),
                 lastSeq: rows.integer(row, 3))
+        case .departures:
+            departures[place, default: []].append(ChatID(trusted: rows.text(row, 1)))
         case .keptSessions:
             sessions[place] = KeptSession(
                 user: UserID(trusted: rows.text(row, 1)), state: rows.blob(row, 2))
@@ -308,6 +319,7 @@ struct ReadFlights {
         var list = 0
         var roster = 0
         var session = 0
+        var leaver = 0
         var newsCount = 0
         var reply = 0
         func nextEntries(_ isAsked: Bool) -> EntryReader {
@@ -359,6 +371,9 @@ struct ReadFlights {
             case .listMembers:
                 defer { roster += 1 }
                 return members[roster].map { .members($0) } ?? .refused(.notFound)
+            case .listDepartures:
+                defer { leaver += 1 }
+                return .chats(departures[leaver] ?? [])
             case .findSession:
                 defer { session += 1 }
                 return .session(sessions[session])

@@ -18,7 +18,7 @@ enum Statement: String, CaseIterable {
     case rollback
     // Reads
     case views, given, heads, locate, conversations, listMembers, clock, receipts, arrivals, entries
-    case keptSessions
+    case keptSessions, departures
     case probe, replan
 
     /// How a row of `entries e` is read: `EntryRow`.
@@ -237,20 +237,42 @@ enum Statement: String, CaseIterable {
             """
         case .given:
             """
-            SELECT n.place, coalesce(d.delivered, 0), b.seq, c.last_seq
+            SELECT n.place, coalesce(d.delivered, 0), b.seq, v.last_seq
             FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) WITH ORDINALITY
                 AS n (chat, member, device, since, place)
             JOIN martlet.chats c ON c.id = n.chat
+            CROSS JOIN LATERAL (
+                SELECT CASE WHEN bool_or(m.ended_seq IS NULL) THEN c.last_seq
+                    ELSE coalesce(max(m.ended_seq), 0) END AS last_seq
+                FROM (
+                    SELECT * FROM martlet.memberships m
+                    WHERE m.member = n.member AND m.chat = c.key OFFSET 0) m
+            ) v
             LEFT JOIN LATERAL (
                 SELECT * FROM martlet.cursors d
                 WHERE d.chat = c.key AND d.member = n.member AND d.device = n.device OFFSET 0
             ) d ON true
             LEFT JOIN LATERAL (
                 SELECT e.seq FROM martlet.entries e
-                WHERE e.chat = c.key AND e.seq >= c.last_seq - $5::bigint AND e.seq <= c.last_seq
+                WHERE e.chat = c.key AND e.seq >= v.last_seq - $5::bigint AND e.seq <= v.last_seq
                     AND e.created_at < n.since
                 ORDER BY e.seq DESC LIMIT 1
             ) b ON true
+            """
+        case .departures:
+            """
+            SELECT DISTINCT n.place, c.id, c.key
+            FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS n (member, since, place)
+            CROSS JOIN LATERAL (
+                SELECT m.chat, max(m.ended_seq) AS ended_seq FROM (
+                    SELECT * FROM martlet.memberships m WHERE m.member = n.member OFFSET 0) m
+                GROUP BY m.chat HAVING bool_and(m.ended_seq IS NOT NULL)) m
+            JOIN martlet.chats c ON c.key = m.chat
+            CROSS JOIN LATERAL (
+                SELECT * FROM martlet.entries e
+                WHERE e.chat = m.chat AND e.seq = m.ended_seq OFFSET 0) e
+            WHERE e.created_at >= n.since
+            ORDER BY n.place, c.key
             """
         case .keptSessions:
             """

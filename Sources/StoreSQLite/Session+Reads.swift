@@ -11,6 +11,7 @@ struct ReadStatements {
     let marks: Statement
     let deviceMark: Statement
     let before: Statement
+    let departures: Statement
 
     init(_ connection: Connection) throws(SQLError) {
         view = try connection.prepare(
@@ -50,6 +51,18 @@ struct ReadStatements {
             SELECT position FROM entries
             WHERE position >= ?1 AND position <= ?2 AND created_at < ?3
             ORDER BY position DESC LIMIT 1
+            """)
+        departures = try connection.prepare(
+            """
+            SELECT DISTINCT c.id, c.key
+            FROM memberships m
+            CROSS JOIN chats c ON c.key = m.chat
+            CROSS JOIN entries e ON e.position = (m.chat << 32 | m.ended_seq)
+            WHERE m.user = ?1 AND m.ended_seq IS NOT NULL AND e.created_at >= ?2
+                AND NOT EXISTS (
+                    SELECT 1 FROM memberships p
+                    WHERE p.chat = m.chat AND p.user = m.user AND p.ended_seq IS NULL)
+            ORDER BY c.key
             """)
     }
 }
@@ -116,6 +129,15 @@ extension Session {
         return .opened(opened)
     }
 
+    func departures(of user: UserID, since: WallTime) throws(SQLError) -> Outcome {
+        let statement = statements.reads.departures
+        statement.bind(1, user.text)
+        statement.bind(2, since.milliseconds)
+        var chats: [ChatID] = []
+        while try statement.step() { chats.append(ChatID(trusted: statement.text(0))) }
+        return .chats(chats)
+    }
+
     private func given(_ open: OpenChats, _ view: View) throws(SQLError) -> Seq? {
         guard let given = open.given else { return nil }
         let device = statements.reads.deviceMark
@@ -128,15 +150,15 @@ extension Session {
             device.reset()
         }
         let before = statements.reads.before
-        before.bind(1, Place.of(chat: view.chat, seq: max(0, view.lastSeq - OpenChats.Given.depth)))
-        before.bind(2, Place.of(chat: view.chat, seq: view.lastSeq))
+        before.bind(1, Place.of(chat: view.chat, seq: max(0, view.end - OpenChats.Given.depth)))
+        before.bind(2, Place.of(chat: view.chat, seq: view.end))
         before.bind(3, given.since.milliseconds)
         var last: Seq?
         if try before.step() {
             last = Place.seq(before.integer(0))
             before.reset()
         }
-        return OpenChats.Given.seq(mark: mark, before: last, lastSeq: view.lastSeq)
+        return OpenChats.Given.seq(mark: mark, before: last, lastSeq: view.end)
     }
 
     func readLogs(_ read: ReadLogs) throws(SQLError) -> Outcome {

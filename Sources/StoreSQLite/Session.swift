@@ -225,6 +225,7 @@ final class Session {
         case .readNews(let read): .news(try news(read))
         case .listConversations(let user): .conversations(try conversations(of: user))
         case .listMembers(let chat, let user): try members(of: chat, for: user)
+        case .listDepartures(let user, let since): try departures(of: user, since: since)
         case .findSession(let name, let at): try findSession(name, at: at)
         default: nil
         }

@@ -543,6 +543,24 @@ struct RecoveryTests {
         #expect(alice.contents.count == 9, "\(alice.contents)")
     }
 
+    @Test("Killed, and its user removed from a chat meanwhile: everything up to that is given")
+    func killedAndRemoved() {
+        let (here, there) = pair()
+        let alice = RecoveringClient("alice")
+        alice.connect(to: there)
+        live(there, "a")
+        alice.read()
+        here.others = [:]
+        here.tell(.reached(instance: there.instance, at: nil))
+        here.append("c0", by: "bob", "b")
+        here.append("c1", by: "bob", "c")
+        here.change("c1", .removed, "alice", by: "bob")
+        here.append("c1", by: "bob", "not for her")
+        alice.connect(to: here)
+        #expect(alice.isRecovered)
+        #expect(alice.contents == ["a", "b", "c"] && alice.count("chat.changed") == 1)
+    }
+
     @Test("Killed with too much missing, it is no recovery, and the client knows")
     func tooMuch() {
         let (here, there) = pair()
@@ -625,5 +643,132 @@ struct RecoveryTests {
         node.advance(5_000)
         alice.connect(to: node)
         #expect(alice.isRecovered && alice.contents == ["a"])
+    }
+}
+
+@Suite("legacyTokenGrace")
+struct TokenGraceTests {
+    private func node(_ grace: String = "600", store: ModelStore = ModelStore()) -> TestNode {
+        TestNode(
+            limits: ["legacyTokenGrace": grace, "connects": "off"], isShared: true,
+            store: store)
+    }
+
+    private func code(_ client: RecoveringClient) -> String {
+        JSONValue(parsing: Array((client.refusal ?? "").utf8.dropFirst(2))).data.code.stringValue
+            ?? ""
+    }
+
+    @Test("Without it, a token ends its session, and opens no other")
+    func off() {
+        let node = node("0")
+        let token = node.token("alice", seconds: 10)
+        let alice = RecoveringClient("alice")
+        alice.connect(to: node, token: token)
+        node.advance(10_000)
+        alice.read()
+        #expect(alice.client.socket?.closing?.code == 4002)
+        node.advance(61_000)
+        alice.connect(to: node, token: token)
+        #expect(code(alice) == "TOKEN_EXPIRED")
+        #expect(node.store.state.keptCount == 0)
+    }
+
+    @Test(
+        "With it a stock client outlives its token, here and on another instance, to the last second",
+        arguments: [false, true])
+    func outlives(isPolling: Bool) {
+        let store = ModelStore()
+        let (here, there) = (node(store: store), node(store: store))
+        here.group("c0", ["alice", "bob"])
+        let token = here.token("alice", seconds: 10)
+        let alice = RecoveringClient("alice")
+        alice.connect(to: here, token: token)
+        func wait(_ milliseconds: Int) {
+            here.advance(milliseconds)
+            there.advance(milliseconds)
+        }
+        if !isPolling {
+            for _ in 0..<20 {
+                wait(5_000)
+                alice.read()
+            }
+            #expect(alice.client.socket?.closing == nil)
+            alice.cut()
+        } else {
+            wait(100_000)
+        }
+        alice.connect(to: here, isPolling: isPolling, token: token)
+        #expect(alice.refusal == nil && alice.count("authenticated") == 2)
+        alice.cut()
+        wait(509_000)
+        alice.connect(to: there, isPolling: isPolling, token: token)
+        #expect(alice.refusal == nil && alice.count("authenticated") == 3)
+        // Its session ends where its grace does.
+        let live = alice.client
+        wait(1_000)
+        let last = live.received().last ?? ""
+        #expect(last.contains("TOKEN_EXPIRED"), "\(last)")
+        alice.connect(to: there, isPolling: isPolling, token: token)
+        #expect(code(alice) == "TOKEN_EXPIRED")
+    }
+
+    @Test("Only a token that opened a session while it was good, of the same user, unrevoked")
+    func unknown() {
+        let node = node()
+        let used = node.token("alice", seconds: 10)
+        let unused = node.token("alice", seconds: 11)
+        let alice = RecoveringClient("alice")
+        alice.connect(to: node, token: used)
+        #expect(node.store.state.keptCount == 1)
+        node.advance(80_000)
+        alice.connect(to: node, token: unused)
+        #expect(code(alice) == "TOKEN_EXPIRED")
+        alice.connect(to: node, token: String(used.dropLast()) + (used.last == "A" ? "B" : "A"))
+        #expect(code(alice) == "INVALID_TOKEN")
+        alice.connect(to: node, token: used)
+        #expect(alice.refusal == nil)
+        node.say(#"{"type":"disconnect"}"#, on: .user(UserID(trusted: "alice")))
+        alice.connect(to: node, token: used)
+        #expect(code(alice) == "TOKEN_EXPIRED")
+    }
+
+    @Test("v1 over Socket.IO renews its token, and has no grace")
+    func canonical() {
+        let node = node()
+        let token = node.token("alice", seconds: 10)
+        let alice = RecoveringClient("alice", extra: #","proto":1"#)
+        alice.connect(to: node, token: token)
+        node.advance(10_000)
+        alice.read()
+        #expect(alice.client.socket?.closing?.code == 4002)
+        node.advance(61_000)
+        alice.connect(to: node, token: token)
+        #expect(code(alice) == "TOKEN_EXPIRED")
+    }
+
+    @Test("While the store is away the client is sent away for a moment, and not refused for good")
+    func storeAway() {
+        let node = node()
+        let token = node.token("alice", seconds: 10)
+        let alice = RecoveringClient("alice")
+        alice.connect(to: node, token: token)
+        alice.cut()
+        node.advance(80_000)
+        node.fate = { _ in .fails }
+        alice.connect(to: node, token: token)
+        #expect(alice.refusal == nil && alice.client.socket?.closing?.code == 4202)
+        node.fate = { _ in .commits }
+        node.advance(5_000)
+        alice.connect(to: node, token: token)
+        #expect(alice.refusal == nil && alice.count("authenticated") == 2)
+        // A second CONNECT of the namespace, while the first waits, is one too many.
+        alice.cut()
+        node.holdsAnswers = true
+        alice.connect(to: node, token: token)
+        alice.client.send("40{\"token\":\"\(token)\"}")
+        node.holdsAnswers = false
+        alice.read()
+        #expect(alice.client.socket?.closing?.code == 1002)
     }
 }

@@ -25,8 +25,10 @@ enum ClientFace {
         case open
         /// Answered by code of the client, unlike a ping of the WebSocket.
         case ping
-        /// As a plain connection would have heard it.
-        case frame([UInt8])
+        /// The namespace is joined; by that name it can be come back to.
+        case joined(pass: String?)
+        /// As a plain connection would have heard it, and where in the logs it is.
+        case frame([UInt8], offset: String?)
         case nothing
         /// What no server may say.
         case broken
@@ -46,22 +48,38 @@ enum ClientFace {
         }
         let payload = packet[head.payload]
         switch head.kind {
-        case .connect, .disconnect, .connectError: return .nothing
+        case .connect: return .joined(pass: pass(Array(payload)))
+        case .disconnect, .connectError: return .nothing
         case .event:
             guard let comma = payload.firstIndex(of: UInt8(ascii: ",")), payload.count > 4 else {
                 return .broken
             }
             let name = payload[(payload.startIndex + 1)..<comma]
+            let (argument, offset) = arguments(Array(payload[(comma + 1)...].dropLast()))
             return .frame(
                 Array("{\"type\":".utf8) + known(Array(name)) + Array(",\"payload\":".utf8)
-                    + payload[(comma + 1)...].dropLast() + Array("}".utf8))
+                    + argument + Array("}".utf8), offset: offset)
         case .ack:
             guard let id = head.id, payload.count > 2 else { return .broken }
             return .frame(
                 Array("{\"type\":\"ack\",\"id\":\(id),\"payload\":".utf8)
-                    + payload.dropFirst().dropLast() + Array("}".utf8))
+                    + payload.dropFirst().dropLast() + Array("}".utf8), offset: nil)
         case .binaryEvent, .binaryAck: return .broken
         }
+    }
+
+    /// An object, and perhaps a text behind it, which is an offset.
+    private static func arguments(_ bytes: [UInt8]) -> (argument: [UInt8], offset: String?) {
+        guard bytes.last == UInt8(ascii: "\""), let end = bytes.lastIndex(of: UInt8(ascii: "}"))
+        else { return (bytes, nil) }
+        let text = bytes[(end + 1)...].dropFirst(2).dropLast()
+        return (Array(bytes[...end]), String(decoding: text, as: UTF8.self))
+    }
+
+    /// The `pid` of a CONNECT's answer, which has nothing behind it.
+    private static func pass(_ bytes: [UInt8]) -> String? {
+        let parts = String(decoding: bytes, as: UTF8.self).split(separator: "\"pid\":\"")
+        return parts.count == 2 ? String(parts[1].dropLast(2)) : nil
     }
 
     /// The names of root where the device knows others; its receipts are of messages, not of marks.

@@ -31,6 +31,11 @@ final class SimulatedClient {
     private var given: [ChatID: Seq] = [:]
     private var known: Set<String> = []
     private var refused: Set<ChatID> = []
+    /// By which a legacy device comes back over Socket.IO, and the last offset that it was given.
+    private var pass: String?
+    private var offset: String?
+    /// Chats of which it has been given nothing since it came back: some of what it has may come again.
+    private var mayRepeat: Set<ChatID> = []
     private var isResuming = false
     /// Since when nothing has to be asked for; nil while something has.
     private var liveSince: UInt64?
@@ -76,6 +81,11 @@ final class SimulatedClient {
         for chat in chats {
             var frontier = last[chat] ?? 0
             let log = world.store.entries(of: chat)
+            if isLegacy, last[chat] == nil {
+                // It was promised nothing of what came before.
+                result[chat] = Seq(log.count)
+                continue
+            }
             while frontier < Seq(log.count) {
                 let entry = log[Int(frontier)]
                 guard entry.device.text == device, known.contains(entry.id.text) else { break }
@@ -160,7 +170,8 @@ final class SimulatedClient {
         answered = []
         ackPlaces = [:]
         receipts = [:]
-        if isLegacy { last = [:] }
+        if isLegacy, pass == nil { last = [:] }
+        mayRepeat = []
         for id in order {
             if outstanding[id]?.sentAs != nil { outstanding[id]?.isUncertain = true }
             outstanding[id]?.sentAs = nil
@@ -301,12 +312,28 @@ final class SimulatedClient {
 
     private func readPacket(_ text: [UInt8]) {
         switch ClientFace.read(text) {
-        case .open: say("40{\"token\":\"\(token)\"\(isLegacy ? "" : ",\"proto\":1")}")
+        case .open:
+            var auth = "\"token\":\"\(token)\""
+            if !isLegacy { auth += ",\"proto\":1" }
+            if let pass { auth += ",\"pid\":\"\(pass)\"" }
+            if pass != nil, let offset { auth += ",\"offset\":\"\(offset)\"" }
+            say("40{\(auth)}")
+        case .joined(let new):
+            guard isLegacy else { return }
+            if new != nil, new == pass {
+                world.trace("\(device) is recovered")
+                mayRepeat = Set(last.keys)
+            } else {
+                last = [:]
+            }
+            pass = new
         case .ping:
             // It says that all that was given before it arrived, what the device sent itself included.
             for chat in chats { world.acknowledges(chat, user, givenThrough(chat)) }
             say("3")
-        case .frame(let frame): readText(frame)
+        case .frame(let frame, let offset):
+            if isLegacy, let offset { self.offset = offset }
+            readText(frame)
         case .nothing: break
         case .broken:
             let said = String(decoding: text, as: UTF8.self)
@@ -317,7 +344,7 @@ final class SimulatedClient {
     /// The last seq that was given, and behind it what is this device's own.
     private func givenThrough(_ chat: ChatID) -> Seq {
         // What it resumed from it has said it has.
-        var seq = max(given[chat] ?? 0, isLegacy ? 0 : last[chat] ?? 0)
+        var seq = max(given[chat] ?? 0, isLegacy && pass == nil ? 0 : last[chat] ?? 0)
         let log = world.store.entries(of: chat)
         while seq < Seq(log.count), log[Int(seq)].device.text == device { seq += 1 }
         return seq
@@ -440,6 +467,10 @@ final class SimulatedClient {
         let chat = ChatID(trusted: chatText)
         known.insert(id)
         // Its own sends come to a v1 device as acks: they are no holes.
+        if mayRepeat.remove(chat) != nil, let had = last[chat], seq <= had {
+            // Its instance was killed: from the store comes what it may have had, and all behind it.
+            last[chat] = seq - 1
+        }
         var previous = last[chat] ?? (isLegacy ? seq - 1 : 0)
         let log = world.store.entries(of: chat)
         while previous + 1 < seq, previous < Seq(log.count),

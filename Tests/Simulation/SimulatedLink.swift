@@ -8,6 +8,8 @@ final class SimulatedLink {
     let shard: Int
     /// Who reads what the server sends; nobody for the owner's requests.
     weak var client: SimulatedClient?
+    /// Another node, which asks something and reads until the end.
+    var peer: Peer?
     /// The gateway's key, once accepted.
     var key: UInt64?
     /// When the last piece in each direction arrives: pieces never overtake each other.
@@ -16,6 +18,19 @@ final class SimulatedLink {
     /// The server process that this link belongs to: after a crash it is another one.
     let incarnation: Int
     var serverClosed = false
+
+    final class Peer {
+        var answer: [UInt8] = []
+        private var whenOver: (([UInt8]?) -> Void)?
+
+        init(_ whenOver: @escaping ([UInt8]?) -> Void) { self.whenOver = whenOver }
+
+        /// The first end counts.
+        func end(_ answer: [UInt8]?) {
+            whenOver?(answer)
+            whenOver = nil
+        }
+    }
 
     init(node: Int, shard: Int, incarnation: Int) {
         self.node = node

@@ -17,6 +17,7 @@ final class SimulatedNode {
         case ended(SimulatedLink)
         case writable(ConnectionKey)
         case mail(ShardMail)
+        case peerAnswer(SubscriberKey, [UInt8]?)
     }
 
     let index: Int
@@ -82,7 +83,8 @@ final class SimulatedNode {
         relayDeadline = nil
         if let bus {
             relay = BusRelay(
-                instance: configuration.instance, shards: shardCount, now: world.now.instant)
+                instance: configuration.instance, address: "node:\(index)", shards: shardCount,
+                now: world.now.instant)
             turnRelay { _, _ in }
             bus.connect(index)
         }
@@ -163,7 +165,10 @@ final class SimulatedNode {
     private func take(_ input: Input, _ shard: GatewayShard, _ index: Int) {
         switch input {
         case .accept(let link):
-            guard let key = shard.accept(address: IPAddress(v4: 0x7F00_0001)) else {
+            guard
+                let key = shard.accept(
+                    address: IPAddress(v4: 0x7F00_0001), isInternal: link.peer != nil)
+            else {
                 world.serverGone(link)
                 return
             }
@@ -181,6 +186,8 @@ final class SimulatedNode {
             shard.writable(key)
         case .mail(let mail):
             shard.receive(mail)
+        case .peerAnswer(let key, let bytes):
+            shard.receive(peerAnswer: bytes, for: key)
         }
     }
 
@@ -230,6 +237,14 @@ final class SimulatedNode {
         for (shard, item) in output.mail {
             guard survives() else { return }
             mail(item, from: index, to: shard)
+        }
+        for request in output.peerRequests {
+            guard survives() else { return }
+            let incarnation = incarnation
+            world.ask(request) { [unowned self] answer in
+                give(
+                    .peerAnswer(request.session, answer), to: index, incarnation: incarnation)
+            }
         }
         for key in output.halfClosed {
             if let link = links[index][key.packed] { world.serverHalfClosed(link) }

@@ -77,18 +77,21 @@ package final class World {
         for name in ["connects", "http", "joins", "sends", "sendBurst", "typing"] {
             _ = limits.set(name, to: "off")
         }
+        // Over Socket.IO some can be recovered, and some worlds do not know what that is.
+        if random.chance(60) { _ = limits.set("recoveryWindow", to: "30000") }
         // Small, so that pages, pauses and coalescing happen often.
         _ = limits.set("batch", to: "\(random.within(1...16))")
         if nodeCount > 1 {
             bus = SimulatedBus(world: self, nodes: nodeCount, random: random.fork())
         }
         for index in 0..<nodeCount {
+            var configuration = GatewayConfiguration(
+                limits: limits, tokenKeys: [.hs256(secret)], version: "simulated",
+                instance: 1, planted: planted)
+            configuration.tunnelKeys = [secret]
             nodes.append(
                 SimulatedNode(
-                    index: index, world: self, bus: bus,
-                    configuration: GatewayConfiguration(
-                        limits: limits, tokenKeys: [.hs256(secret)], version: "simulated",
-                        instance: 1, planted: planted),
+                    index: index, world: self, bus: bus, configuration: configuration,
                     shards: shardCount, random: random.fork()))
         }
         makeChats()
@@ -126,7 +129,8 @@ package final class World {
             clients.append(
                 SimulatedClient(
                     world: self, user: UserID(trusted: user), device: device, isLegacy: isLegacy,
-                    face: random.chance(40) ? .socketIO : .plain, chats: places.map { chats[$0] },
+                    face: random.chance(isLegacy ? 60 : 40) ? .socketIO : .plain,
+                    chats: places.map { chats[$0] },
                     random: random.fork()))
         }
     }
@@ -149,7 +153,7 @@ package final class World {
         }
         oracle.checkEnd(
             store: store, chats: chats,
-            devices: clients.filter { !$0.isLegacy }.map { ($0.device, $0.user, $0.frontiers()) })
+            devices: clients.map { ($0.device, $0.user, $0.frontiers()) })
         for client in clients {
             let unsettled = client.unsettled
             if unsettled > 0 {
@@ -177,7 +181,7 @@ package final class World {
         quietChecks += 1
         guard quietChecks % 200 == 0 else { return false }
         return clients.allSatisfy { $0.unsettled == 0 && $0.isLive }
-            && clients.filter { !$0.isLegacy }.allSatisfy { client in
+            && clients.allSatisfy { client in
                 let has = client.frontiers()
                 return client.chats.allSatisfy { chat in
                     let end = Seq(store.entries(of: chat).count)
@@ -358,6 +362,23 @@ package final class World {
         return link
     }
 
+    /// A node asks another over its internal listener.
+    func ask(_ request: PeerRequest, _ whenOver: @escaping ([UInt8]?) -> Void) {
+        let peer = SimulatedLink.Peer(whenOver)
+        // As the driver does.
+        scheduler.after(microseconds: 2_000_000) { peer.end(nil) }
+        guard let index = Int(request.address.dropFirst("node:".count)), nodes[index].isUp else {
+            scheduler.after(microseconds: random.within(50...2_000)) { peer.end(nil) }
+            return
+        }
+        let node = nodes[index]
+        let link = SimulatedLink(
+            node: index, shard: random.below(shardCount), incarnation: node.incarnation)
+        link.peer = peer
+        node.give(.accept(link), to: link.shard, incarnation: link.incarnation)
+        clientSent(link, request.bytes)
+    }
+
     func clientSent(_ link: SimulatedLink, _ bytes: [UInt8]) {
         guard link.state == .open else { return }
         for piece in cut(bytes) {
@@ -372,7 +393,14 @@ package final class World {
     }
 
     func serverSent(_ link: SimulatedLink, _ bytes: [UInt8]) {
-        guard link.state == .open, let client = link.client else { return }
+        guard link.state == .open else { return }
+        if let peer = link.peer {
+            let at = arrival(after: link.lastToClient)
+            link.lastToClient = at
+            scheduler.at(at) { peer.answer += bytes }
+            return
+        }
+        guard let client = link.client else { return }
         for piece in cut(bytes) {
             let at = arrival(after: link.lastToClient)
             link.lastToClient = at
@@ -385,7 +413,12 @@ package final class World {
     /// The server closed, or died: the client learns of it behind the bytes that are still on the
     /// way.
     func serverGone(_ link: SimulatedLink) {
-        guard link.state == .open, let client = link.client else { return }
+        guard link.state == .open else { return }
+        if let peer = link.peer {
+            scheduler.at(arrival(after: link.lastToClient)) { peer.end(peer.answer) }
+            return
+        }
+        guard let client = link.client else { return }
         scheduler.at(arrival(after: link.lastToClient)) {
             guard link.state == .open else { return }
             link.state = .reset
@@ -394,11 +427,12 @@ package final class World {
     }
 
     func serverHalfClosed(_ link: SimulatedLink) {
-        guard link.state == .open, let client = link.client else { return }
+        guard link.state == .open, link.peer != nil || link.client != nil else { return }
         scheduler.at(arrival(after: link.lastToClient)) { [unowned self] in
             guard link.state == .open else { return }
             link.state = .reset
-            client.connectionEnded(link)
+            link.client?.connectionEnded(link)
+            link.peer?.end(link.peer?.answer)
             nodes[link.node].give(
                 .ended(link), to: link.shard, incarnation: link.incarnation)
         }

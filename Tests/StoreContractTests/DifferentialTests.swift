@@ -83,6 +83,10 @@ import Testing
                     random.pick(["s1", "s2", "t1"]),
                     at: WallTime(milliseconds: 20 + Int64(random.below(40)))),
                 .findSession("s1", at: WallTime(milliseconds: 20)),
+                .listDepartures(
+                    user,
+                    since: WallTime(
+                        milliseconds: h.time.milliseconds - Int64(random.below(40)))),
             ])
         case 19:
             let from = Self.chats.map { ReadLogs.From(chat: $0, after: Seq(random.below(12) - 1)) }

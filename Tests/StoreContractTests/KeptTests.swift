@@ -104,6 +104,28 @@ extension StoreContract {
             #expect(given(h, "none", "bob", since: start) == nil)
         }
 
+        @Test(
+            "Chats that a user has left, by when, and not those they are in again",
+            arguments: StoreUnderTest.allCases)
+        func departures(_ kind: StoreUnderTest) {
+            let h = Harness(kind)
+            func left(since: WallTime) -> Outcome { h.run(.listDepartures("bob", since: since)) }
+            h.submit(["c", "d", "e", "f"].map { h.creation($0, ["ann", "bob"]) })
+            let start = h.time
+            #expect(left(since: start) == .chats([]))
+            h.run(h.change("d", .removed, ["bob"], by: "ann"))
+            h.run(h.change("e", .removed, ["bob"], by: "ann"))
+            let middle = WallTime(milliseconds: h.time.milliseconds + 1)
+            h.run(h.change("c", .left, ["bob"], by: "bob"))
+            h.run(h.change("e", .added, ["bob"], by: "ann"))
+            #expect(left(since: start) == .chats(["c", "d"]))
+            #expect(left(since: middle) == .chats(["c"]))
+            #expect(h.run(.listDepartures("ann", since: start)) == .chats([]))
+            // As far as they could see, what they have been given counts.
+            for _ in 0..<300 { h.send("c", "ann") }
+            #expect(given(h, "c", "bob", since: start) == 0)
+        }
+
         @Test("No further back than 256 entries", arguments: StoreUnderTest.allCases)
         func depth(_ kind: StoreUnderTest) {
             let h = Harness(kind)

@@ -15,6 +15,7 @@ extension ModelState {
         case .listConversations(let user):
             .conversations(chats.indices.compactMap { conversation($0, for: user) })
         case .listMembers(let chat, let user): members(of: chat, for: user)
+        case .listDepartures(let user, let since): .chats(departures(of: user, since: since))
         case .findSession(let name, let at):
             .session(sessions[name].flatMap { $0.until >= at ? $0.session : nil })
         case .append, .advanceCursor, .createConversation, .changeMembership, .keepSession,
@@ -55,9 +56,17 @@ extension ModelState {
     private func given(_ given: OpenChats.Given, _ chat: Chat, _ user: UserID) -> Seq? {
         let key = Device(user: user.text.name, device: given.device.text.name)
         let mark = chat.devices[key]?.delivered ?? 0
-        let before = chat.log.last { $0.createdAt < given.since }?.seq ?? 0
+        let end = end(chat, access(chat, user))
+        let before = chat.log.prefix(Int(end)).last { $0.createdAt < given.since }?.seq ?? 0
         let found = max(mark, before)
-        return found >= chat.lastSeq - OpenChats.Given.depth ? found : nil
+        return found >= end - OpenChats.Given.depth ? found : nil
+    }
+
+    private func departures(of user: UserID, since: WallTime) -> [ChatID] {
+        chats.filter { chat in
+            guard case .former(let last) = access(chat, user) else { return false }
+            return chat.log[Int(last) - 1].createdAt >= since
+        }.map(\.id)
     }
 
     private func readLogs(_ read: ReadLogs) -> [LogPage] {
