@@ -363,12 +363,13 @@ extension GatewayShard {
     }
 
     func greet(_ session: Session, isRecovered: Bool = false) {
-        if let namespace = session.encoding.namespace { confirm(session, namespace) }
+        let pass = takePass(of: session)
+        if let namespace = session.encoding.namespace { confirm(session, namespace, pass: pass) }
         send(
             session,
             EventEncoder.sessionReady(
                 actor: session.actor, session: identifiers.next(at: now.wall).text,
-                recovered: isRecovered, now: now.wall, limits: limits))
+                recovered: isRecovered, pass: pass, now: now.wall, limits: limits))
     }
 
     private func renew(_ session: Session, token: String, id: RequestID?) {

@@ -69,21 +69,16 @@ extension GatewayShard {
             CatchUp(kind: .recover(Recovering(place: pass.place)), chats: []), session)
     }
 
-    /// What a CONNECT's answer holds: the name for good, and by what to come back.
-    func writeIdentity(of session: Session, to json: inout JSONWriter) {
-        json.key("sid")
+    /// By what the client may come back; nil where it may not. The one that it has shown again is how it
+    /// knows that it was recovered.
+    func takePass(of session: Session) -> String? {
         guard let recovery = session.recovery, let key = configuration.tunnelKeys.first else {
-            json.string(identifiers.next(at: now.wall).text)
-            return
+            return nil
         }
-        json.string(recovery.pass.name.text)
-        json.key("pid")
-        // The same again is how a client knows that it was recovered.
-        json.string(
-            recovery.shownPass ?? recovery.pass.text(for: session.user.id, session.device, key: key)
-        )
-        recovery.shownPass = nil
+        defer { recovery.shownPass = nil }
         recovery.isEstablished = true
+        return recovery.shownPass
+            ?? recovery.pass.text(for: session.user.id, session.device, key: key)
     }
 
     // MARK: Asking
@@ -283,7 +278,7 @@ extension GatewayShard {
         setRecoverable(recovery.pass.name, session.key)
     }
 
-    private func setRecoverable(_ name: SessionName, _ key: SubscriberKey?) {
+    func setRecoverable(_ name: SessionName, _ key: SubscriberKey?) {
         recoverable[name] = key
         noteRecoverable(name)
     }
@@ -515,71 +510,6 @@ extension GatewayShard {
             unpin(found)
         }
         submit(.dropSessions(.all(of: user)), .nothing)
-    }
-
-    // MARK: What the store keeps
-
-    private static func keptName(_ name: SessionName) -> String { "s:" + name.text }
-
-    /// A join was asked for: from its answer on the chat is followed, also after a crash.
-    func noteJoined(_ chats: some Sequence<ChatID>, _ session: Session) {
-        guard let recovery = session.recovery, !session.dialect.followsAll else { return }
-        for chat in chats where recovery.joined.insert(chat).inserted {
-            recovery.hasJoinedMore = true
-        }
-    }
-
-    func noteLeft(_ chat: ChatID, _ session: Session) {
-        guard let recovery = session.recovery, recovery.joined.remove(chat) != nil else { return }
-        keep(session)
-    }
-
-    /// Before a join is carried out, in the same batch of the store.
-    func keepJoined(_ session: Session) {
-        if session.recovery?.hasJoinedMore ?? false { keep(session) }
-    }
-
-    /// Writes down what another instance has to know to go on with the session.
-    func keep(_ session: Session) {
-        guard let recovery = session.recovery else { return }
-        recovery.hasJoinedMore = false
-        guard recovery.joined.count <= Recovery.maximumKept else {
-            forgetKept(recovery)
-            return
-        }
-        let kept = KeptChats(
-            chats: recovery.joined.sorted { $0.text < $1.text },
-            topics: followedTopics(of: session).sorted { $0.text < $1.text })
-        recovery.isKept = true
-        submit(
-            .keepSession(
-                KeepSession(
-                    name: Self.keptName(recovery.pass.name),
-                    session: KeptSession(user: session.user.id, state: kept.bytes),
-                    at: now.wall,
-                    until: WallTime(milliseconds: now.wall.milliseconds + Recovery.keptMs))),
-            .nothing)
-    }
-
-    /// The session is over, and is not retained.
-    func forgetRecovery(of session: Session) {
-        guard let recovery = session.recovery else { return }
-        if recoverable[recovery.pass.name] == session.key {
-            setRecoverable(recovery.pass.name, nil)
-        }
-        // One that was not yet recovered may be once more.
-        if recovery.isEstablished { forgetKept(recovery) }
-    }
-
-    private func forgetKept(_ recovery: Recovery) {
-        guard recovery.isKept else { return }
-        recovery.isKept = false
-        submit(.dropSessions(.named(Self.keptName(recovery.pass.name))), .nothing)
-    }
-
-    private func forgetKept(_ session: RecoverableSession) {
-        guard session.isKept else { return }
-        submit(.dropSessions(.named(Self.keptName(session.name))), .nothing)
     }
 }
 

@@ -306,11 +306,16 @@ extension GatewayShard {
     }
 
     /// The namespace is joined: `40{"sid":…}`, which the client waits for before it speaks.
-    func confirm(_ session: Session, _ namespace: Namespace) {
+    func confirm(_ session: Session, _ namespace: Namespace, pass: String?) {
         guard let engine = transport(of: session)?.ownEngine else { return }
         var text = JSONWriter(appendingTo: Self.packet("40", namespace))
         text.beginObject()
-        writeIdentity(of: session, to: &text)
+        text.key("sid")
+        text.string(session.recovery?.pass.name.text ?? identifiers.next(at: now.wall).text)
+        if let pass {
+            text.key("pid")
+            text.string(pass)
+        }
         text.endObject()
         say(engine, text.bytes)
     }

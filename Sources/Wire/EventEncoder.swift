@@ -195,7 +195,8 @@ package enum EventEncoder {
     // MARK: Events of a session
 
     package static func sessionReady(
-        actor: Actor, session: String, recovered: Bool = false, now: WallTime, limits: Limits
+        actor: Actor, session: String, recovered: Bool = false, pass: String? = nil,
+        now: WallTime, limits: Limits
     ) -> EncodedEvent {
         object(.sessionReady) { json in
             json.key("userId")
@@ -208,6 +209,10 @@ package enum EventEncoder {
             json.integer(1)
             json.key("recovered")
             json.bool(recovered)
+            if let pass {
+                json.key("pid")
+                json.string(pass)
+            }
             json.key("serverTime")
             json.timestamp(milliseconds: now.milliseconds)
             json.key("limits")

@@ -76,7 +76,10 @@ struct EventTableTests {
         case .sessionReady:
             return [
                 EventEncoder.sessionReady(
-                    actor: actor, session: "session", now: wall, limits: Limits())
+                    actor: actor, session: "session", now: wall, limits: Limits()),
+                EventEncoder.sessionReady(
+                    actor: actor, session: "session", recovered: true, pass: "pass", now: wall,
+                    limits: Limits()),
             ]
         case .sessionExpiring:
             return [EventEncoder.sessionExpiring(inMs: 60_000)]

@@ -10,8 +10,8 @@ import traceback
 from pathlib import Path
 
 from . import (  # noqa: F401
-    browser_tests, connection_tests, fleet_failure_tests, fleet_tests, ns_tests, relay_tests,
-    root_tests, v1_tests)
+    browser_tests, connection_tests, fleet_failure_tests, fleet_tests, ns_tests, recovery_tests,
+    relay_tests, root_tests, v1_tests)
 from .browser import Browser, BrowserClient, PageServer
 from .expecting import Failure
 from .fleet import Fleets

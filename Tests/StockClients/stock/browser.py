@@ -123,7 +123,8 @@ class BrowserClient(StockClient):
     # Set where the browser has started; else why not.
     browser = Failure("no browser was started")
 
-    def __init__(self, *words, page=None):
+    def __init__(self, *words, page=None, recovers=False):
+        """It recovers by itself, where the server lets it."""
         super().__init__(*words)
         if isinstance(self.browser, Failure):
             raise self.browser

@@ -17,10 +17,10 @@ ENDED_S = 15
 LAST_WORDS = "all are back"
 
 
-def lines_of_everybody(stage):
+def lines_of_everybody(stage, **more):
     """A client of each combination, each of which writes to the next."""
     people = [stage.person(f"one-{number}") for number in range(len(EVERY))]
-    clients = [stage.root(who, kind=each.kind, mode=each.mode)
+    clients = [stage.root(who, kind=each.kind, mode=each.mode, **more)
                for who, each in zip(people, EVERY)]
     for client in clients:
         client.may_break = True

@@ -17,10 +17,15 @@ class PythonClient(StockClient):
     # Handlers are `def handler(data)`.
     arity = 1
 
-    def __init__(self, *words, **options):
+    def __init__(self, *words, recovers=False, **options):
         """Options are the stock client's own."""
         super().__init__(*words)
         self.client = self.make(handle_sigint=False, **options)
+        if recovers:
+            # Its handlers are `def handler(data, offset=None)`.
+            self.arity = self.inbox.arity = None
+            self.shown = {}
+            self.told, self.auth = self.auth, self.told_and_shown
 
     def make(self, **options):
         raise NotImplementedError
@@ -28,11 +33,26 @@ class PythonClient(StockClient):
     def do(self, verb, *args, **more):
         raise NotImplementedError
 
+    def told_and_shown(self):
+        """The stock client knows no recovery: what an application does that wants it."""
+        return {**self.told, **self.shown}
+
+    def note(self, add, event, *args):
+        """What it is to show when it comes back."""
+        if event == "authenticated" and "pid" in args[0]:
+            self.shown["pid"] = args[0]["pid"]
+        if isinstance(args[-1], str):
+            self.shown["offset"] = args[-1]
+        add(event, *args)
+
     def listen(self, namespaces):
         for namespace in namespaces:
             add = functools.partial(self.inbox.add, namespace)
-            self.client.on("connect", functools.partial(add, "connect"), namespace=namespace)
-            self.client.on("disconnect", functools.partial(add, "disconnect"), namespace=namespace)
+            if callable(self.auth):
+                add = functools.partial(self.note, add)
+            for event in ("connect", "disconnect"):
+                self.client.on(event, functools.partial(self.inbox.add, namespace, event),
+                               namespace=namespace)
             self.client.on("connect_error", functools.partial(self.failed, namespace),
                            namespace=namespace)
             self.client.on("*", add, namespace=namespace)

@@ -1,4 +1,5 @@
-"""Between clients and a server: passes everything on, but for one answer, which it loses."""
+"""Between clients and a server: passes everything on, but for one answer, which it loses, and while it
+is cut: then nothing gets through."""
 
 import socket
 import threading
@@ -18,11 +19,21 @@ class Relay:
         self.marker = None
         self.lost = threading.Event()
         self.sockets = []
+        self.is_cut = False
         threading.Thread(target=self.accept, daemon=True).start()
 
     def lose(self, marker):
         """The next answer that holds these bytes: the client's connection ends without it."""
         self.marker = marker
+
+    def cut(self):
+        """Whoever is connected is not any more, and nobody gets in."""
+        self.is_cut = True
+        for each in self.sockets:
+            end(each)
+
+    def mend(self):
+        self.is_cut = False
 
     def wait_for_loss(self):
         if not self.lost.wait(PATIENCE_S):
@@ -32,6 +43,9 @@ class Relay:
         try:
             while True:
                 client, _ = self.listener.accept()
+                if self.is_cut:
+                    client.close()
+                    continue
                 server = socket.create_connection(("127.0.0.1", self.port), PATIENCE_S)
                 server.settimeout(None)
                 self.sockets += client, server
