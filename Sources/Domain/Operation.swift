@@ -22,6 +22,9 @@ package enum Operation: Sendable {
     case head(ChatID)
     /// Where an entry is in a chat's log, whoever may see it. Outcome: `.located`.
     case locate(MessageID, in: ChatID)
+    /// The chats that have an entry of that id, which the user may see: one, or none. (Where services choose
+    /// ids, perhaps more.) Outcome: `.chats`.
+    case findChats(of: MessageID, for: UserID)
     case readNews(ReadNews)
     case listConversations(UserID)
     case listMembers(ChatID, by: UserID)
@@ -37,7 +40,7 @@ package enum Operation: Sendable {
             .dropSessions:
             true
         case .openChats, .readLogs, .readHistory, .readRange, .head, .locate, .readNews,
-            .listConversations, .listMembers, .listDepartures, .findSession:
+            .listConversations, .listMembers, .listDepartures, .findSession, .findChats:
             false
         }
     }

@@ -27,6 +27,8 @@ extension GatewayShard {
         case .catchUpRead(let key): pageRead(key, answer.result)
         case .recoverySaved(let key): savedRead(key, answer.result)
         case .recoveryDepartures(let key): departuresRead(key, answer.result)
+        case .readMessage(let key, let id, let message, let isPrivate):
+            found(key, id, message, isPrivate: isPrivate, answer.result)
         case .token(let question): tokenRead(question, answer.result)
         case .nothing: break
         case .head(let chat):
@@ -66,7 +68,7 @@ extension GatewayShard {
         switch work {
         case .send(let key, _, _, _), .typing(let key, _, _, _), .catchUpList(let key),
             .catchUpOpen(let key), .catchUpRead(let key), .recoverySaved(let key),
-            .recoveryDepartures(let key):
+            .recoveryDepartures(let key), .readMessage(let key, _, _, _):
             if let session = session(key) { disconnect(session, .commitUnknown) }
         case .cursor(let waiter, _, _):
             if let waiter, let session = session(waiter.session) {

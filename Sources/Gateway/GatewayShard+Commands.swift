@@ -16,6 +16,7 @@ enum PendingWork {
     case recoverySaved(SubscriberKey)
     case recoveryDepartures(SubscriberKey)
     case token(TokenQuestion)
+    indirect case readMessage(SubscriberKey, RequestID?, MessageID, isPrivate: Bool)
     /// Whatever becomes of it.
     case nothing
     case head(ChatID)
@@ -71,8 +72,7 @@ extension GatewayShard {
                 frame, session)
         case .readMessage(let message, let isPrivate):
             guard let chat = recentMessages[message] else {
-                // As of a chat that is not theirs: what others read is nobody's to find out.
-                refuse(session, CommandError(Refusal.notFound), frame)
+                find(message, isPrivate: isPrivate, frame, session)
                 return
             }
             var frame = frame
@@ -191,6 +191,43 @@ extension GatewayShard {
             schedule(
                 .cursors, 0, at: now.instant.advanced(byMilliseconds: limits.cursorCoalesceMs))
         }
+    }
+
+    /// Which chat a message is in that was delivered too long ago to be remembered here.
+    private func find(
+        _ message: MessageID, isPrivate: Bool, _ frame: DecodedFrame, _ session: Session
+    ) {
+        if let wait = session.user.cursors.take(
+            rate: limits.cursorsPerSecond, periodMs: 1_000, burst: limits.cursorBurst,
+            now: now.instant)
+        {
+            limit(session, frame, retryAfterMs: wait)
+            return
+        }
+        submit(
+            .findChats(of: message, for: session.user.id),
+            .readMessage(session.key, frame.id, message, isPrivate: isPrivate))
+    }
+
+    func found(
+        _ key: SubscriberKey, _ id: RequestID?, _ message: MessageID, isPrivate: Bool,
+        _ result: LaneAnswer.Result
+    ) {
+        guard let session = session(key) else { return }
+        guard case .outcome(.chats(let chats)) = result else {
+            reply(session, id, .read, .refused(.storeUnavailable))
+            return
+        }
+        guard let chat = chats.first else {
+            // As of a chat that is not theirs: what others read is nobody's to find out.
+            reply(session, id, .read, .refused(CommandError(Refusal.notFound)))
+            return
+        }
+        move(
+            AdvanceCursor(
+                chat: chat, user: session.user.id, device: session.device, delivered: nil,
+                read: .entry(message), isReadPrivate: isPrivate, at: now.wall),
+            id.map { CursorWaiter(session: key, id: $0) }, of: session)
     }
 
     func submitCursors() {

@@ -40,6 +40,7 @@ struct ReadFlights {
     /// Of the pairs those of which it is asked, by their places.
     private var given: [(pair: Int, given: OpenChats.Given)] = []
     private var sessionNames: [(name: String, at: WallTime)] = []
+    private var sought: [(id: MessageID, user: UserID)] = []
     private var leavers: [(user: UserID, since: WallTime)] = []
 
     // Answers, by place in the lists above.
@@ -51,6 +52,7 @@ struct ReadFlights {
     private var news: [News] = []
     private var sessions: [Int: KeptSession] = [:]
     private var departures: [Int: [ChatID]] = [:]
+    private var found: [Int: [ChatID]] = [:]
 
     init(_ operations: [Operation]) {
         self.operations = operations
@@ -70,6 +72,7 @@ struct ReadFlights {
             case .listConversations(let user): listed.append(user)
             case .listMembers(let chat, let user): rosters.append((chat, user))
             case .findSession(let name, let at): sessionNames.append((name, at))
+            case .findChats(let id, let user): sought.append((id, user))
             case .listDepartures(let user, let since): leavers.append((user, since))
             case .append, .advanceCursor, .createConversation, .changeMembership, .keepSession,
                 .dropSessions:
@@ -97,6 +100,12 @@ struct ReadFlights {
                 $0.addTexts(given) { $0.given.device.text }
                 $0.addNumbers(given) { $0.given.since.milliseconds }
                 $0.add(OpenChats.Given.depth)
+            }
+        }
+        if !sought.isEmpty {
+            requests.add(.chatsOf) {
+                $0.addTexts(sought) { $0.id.text }
+                $0.addTexts(sought) { $0.user.text }
             }
         }
         if !leavers.isEmpty {
@@ -170,6 +179,7 @@ struct ReadFlights {
             views[given[place].pair]?.givenSeq = OpenChats.Given.seq(
                 mark: rows.integer(row, 1), before: rows.optionalInteger(row, 2),
                 lastSeq: rows.integer(row, 3))
+        case .chatsOf: found[place, default: []].append(ChatID(trusted: rows.text(row, 1)))
         case .departures:
             departures[place, default: []].append(ChatID(trusted: rows.text(row, 1)))
         case .keptSessions:
@@ -320,6 +330,7 @@ struct ReadFlights {
         var roster = 0
         var session = 0
         var leaver = 0
+        var seeker = 0
         var newsCount = 0
         var reply = 0
         func nextEntries(_ isAsked: Bool) -> EntryReader {
@@ -346,11 +357,11 @@ struct ReadFlights {
                 defer { head += 1 }
                 var entries = nextEntries(!ranges(heads[head], read).isEmpty)
                 var budget = ReadBudget(entries: read.maximumEntries, bytes: read.maximumBytes)
-                var found: [LogEntry] = []
+                var entriesFound: [LogEntry] = []
                 while let entry = entries.next(ordinal: 1, chat: read.chat), budget.takes(entry) {
-                    found.append(entry)
+                    entriesFound.append(entry)
                 }
-                return .range(found)
+                return .range(entriesFound)
             case .head:
                 defer { head += 1 }
                 return .head(heads[head]?.lastSeq ?? 0)
@@ -359,9 +370,9 @@ struct ReadFlights {
                     head += read.chats.count
                     newsCount += 1
                 }
-                var found = news[newsCount]
-                found.heads = read.chats.indices.map { heads[head + $0]?.lastSeq ?? 0 }
-                return .news(found)
+                var told = news[newsCount]
+                told.heads = read.chats.indices.map { heads[head + $0]?.lastSeq ?? 0 }
+                return .news(told)
             case .locate:
                 defer { locate += 1 }
                 return .located(places[locate])
@@ -371,6 +382,9 @@ struct ReadFlights {
             case .listMembers:
                 defer { roster += 1 }
                 return members[roster].map { .members($0) } ?? .refused(.notFound)
+            case .findChats:
+                defer { seeker += 1 }
+                return .chats(found[seeker] ?? [])
             case .listDepartures:
                 defer { leaver += 1 }
                 return .chats(departures[leaver] ?? [])

@@ -18,7 +18,7 @@ enum Statement: String, CaseIterable {
     case rollback
     // Reads
     case views, given, heads, locate, conversations, listMembers, clock, receipts, arrivals, entries
-    case keptSessions, departures
+    case keptSessions, departures, chatsOf
     case probe, replan
 
     /// How a row of `entries e` is read: `EntryRow`.
@@ -258,6 +258,19 @@ enum Statement: String, CaseIterable {
                     AND e.created_at < n.since
                 ORDER BY e.seq DESC LIMIT 1
             ) b ON true
+            """
+        case .chatsOf:
+            """
+            SELECT n.place, c.id
+            FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS n (id, member, place)
+            CROSS JOIN LATERAL (
+                SELECT * FROM martlet.entries e WHERE e.id = n.id OFFSET 0) e
+            JOIN martlet.chats c ON c.key = e.chat
+            WHERE EXISTS (
+                SELECT FROM martlet.memberships m
+                WHERE m.member = n.member AND m.chat = e.chat AND m.joined_seq <= e.seq
+                    AND (m.ended_seq IS NULL OR m.ended_seq >= e.seq))
+            ORDER BY n.place, c.key
             """
         case .departures:
             """

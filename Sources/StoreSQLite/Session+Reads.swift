@@ -12,6 +12,7 @@ struct ReadStatements {
     let deviceMark: Statement
     let before: Statement
     let departures: Statement
+    let chatName: Statement
 
     init(_ connection: Connection) throws(SQLError) {
         view = try connection.prepare(
@@ -52,6 +53,7 @@ struct ReadStatements {
             WHERE position >= ?1 AND position <= ?2 AND created_at < ?3
             ORDER BY position DESC LIMIT 1
             """)
+        chatName = try connection.prepare("SELECT id FROM chats WHERE key = ?1")
         departures = try connection.prepare(
             """
             SELECT DISTINCT c.id, c.key
@@ -127,6 +129,19 @@ extension Session {
                     givenSeq: try given(open, view)))
         }
         return .opened(opened)
+    }
+
+    func findChats(of id: MessageID, for user: UserID) throws(SQLError) -> Outcome {
+        guard let place = try place(of: id) else { return .chats([]) }
+        let name = statements.reads.chatName
+        name.bind(1, Place.chat(place))
+        guard try name.step() else { return .chats([]) }
+        let chat = ChatID(trusted: name.text(0))
+        name.reset()
+        guard let view = try view(chat, user), view.shows(Place.seq(place)) else {
+            return .chats([])
+        }
+        return .chats([chat])
     }
 
     func departures(of user: UserID, since: WallTime) throws(SQLError) -> Outcome {

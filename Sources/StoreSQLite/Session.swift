@@ -222,6 +222,7 @@ final class Session {
         case .readRange(let read): try readRange(read)
         case .head(let chat): .head(try self.chat(chat)?.lastSeq ?? 0)
         case .locate(let id, let chat): .located(try locate(id, in: chat))
+        case .findChats(let id, let user): try findChats(of: id, for: user)
         case .readNews(let read): .news(try news(read))
         case .listConversations(let user): .conversations(try conversations(of: user))
         case .listMembers(let chat, let user): try members(of: chat, for: user)

@@ -299,6 +299,27 @@ struct SocketIOTests {
         #expect(answers[1].contains(#""code":"NOT_FOUND""#), "as of a chat that is not theirs")
     }
 
+    @Test("Also a message that was never delivered here; not one of a chat that is not theirs")
+    func readByOldMessage() {
+        let node = group()
+        node.group("theirs", ["alice"])
+        node.append("c1", by: "alice", "1")
+        let old = node.append("c1", by: "alice", "2")
+        let other = node.append("theirs", by: "alice", "secret")
+        let alice = node.member("alice", of: "c1")
+        let bob = node.socketIO("bob")
+        bob.send("421[\"read\",{\"messageId\":\"\(old.id.text)\"}]")
+        bob.send("422[\"read\",{\"messageId\":\"\(other.id.text)\"}]")
+        node.advance(300)
+        #expect(alice.events("receipt").map(\.readSeq) == [2])
+        let answers = bob.received().filter { $0.hasPrefix("43") }.sorted()
+        #expect(answers[0].hasPrefix(#"431[{"ok":true,"deliveredSeq":2,"readSeq":2"#))
+        #expect(answers[1].contains(#""code":"NOT_FOUND""#))
+        node.fate = { _ in .fails }
+        bob.send("423[\"read\",{\"messageId\":\"\(old.id.text)\"}]")
+        #expect(bob.received().last?.contains(#""code":"SERVICE_UNAVAILABLE""#) == true)
+    }
+
     // MARK: Ends
 
     @Test("An expired token ends the connection with a word, and lets the client come back")

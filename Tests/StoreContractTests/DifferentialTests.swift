@@ -104,6 +104,7 @@ import Testing
                     ReadRange(
                         chat: chat, after: Seq(random.below(9)), maximumEntries: random.below(9))),
                 .head(chat),
+                .findChats(of: MessageID(trusted: "entry-\(random.below(60))"), for: user),
             ])
         default:
             return random.pick([.listConversations(user), .listMembers(chat, by: user)])

@@ -11,6 +11,7 @@ extension ModelState {
         case .readRange(let read): .range(readRange(read))
         case .head(let chat): .head(index(of: chat).map { chats[$0].lastSeq } ?? 0)
         case .locate(let id, let chat): .located(locate(id, in: chat))
+        case .findChats(let id, let user): .chats(findChats(of: id, for: user))
         case .readNews(let read): .news(news(read))
         case .listConversations(let user):
             .conversations(chats.indices.compactMap { conversation($0, for: user) })
@@ -137,6 +138,13 @@ extension ModelState {
         var budget = Budget(entries: read.maximumEntries, bytes: read.maximumBytes)
         return Array(
             entries(of: read.chat).filter { $0.seq > read.after }.prefix { budget.takes($0) })
+    }
+
+    private func findChats(of id: MessageID, for user: UserID) -> [ChatID] {
+        guard let place = entryPlaces[id.text.name] else { return [] }
+        let chat = chats[place.chat]
+        let isSeen = chat.periods(of: user).contains { $0.shows(Seq(place.index + 1)) }
+        return isSeen ? [chat.id] : []
     }
 
     private func locate(_ id: MessageID, in chat: ChatID) -> Seq? {
