@@ -12,6 +12,7 @@ package enum Operation: Sendable {
     case createConversation(CreateConversation)
     case changeMembership(ChangeMembership)
     case keepSession(KeepSession)
+    case keepMarks(KeepMarks)
     case dropSessions(DropSessions)
 
     // Reads, served after the writes of the same batch committed
@@ -28,19 +29,16 @@ package enum Operation: Sendable {
     case readNews(ReadNews)
     case listConversations(UserID)
     case listMembers(ChatID, by: UserID)
-    /// The chats that a user was in and is no more, since an entry that was made at that time or later.
-    /// Outcome: `.chats`.
-    case listDepartures(UserID, since: WallTime)
     /// What was kept under a name, unless its time was over at `at`. Outcome: `.session`.
     case findSession(String, at: WallTime)
 
     package var isWrite: Bool {
         switch self {
         case .append, .advanceCursor, .createConversation, .changeMembership, .keepSession,
-            .dropSessions:
+            .keepMarks, .dropSessions:
             true
         case .openChats, .readLogs, .readHistory, .readRange, .head, .locate, .readNews,
-            .listConversations, .listMembers, .listDepartures, .findSession, .findChats:
+            .listConversations, .listMembers, .findSession, .findChats:
             false
         }
     }
@@ -49,6 +47,7 @@ package enum Operation: Sendable {
     package var rows: Int {
         switch self {
         case .createConversation(let create): 1 + create.members.count
+        case .keepMarks(let keep): 1 + keep.marks.count
         case .changeMembership(let change): 1 + 2 * change.users.count
         default: 1
         }
@@ -71,7 +70,8 @@ package enum Operation: Sendable {
         case .createConversation(let create): 256 + 64 * create.members.count
         case .changeMembership(let change): 256 + 64 * change.users.count
         case .openChats(let open): 128 + 64 * open.chats.count
-        case .keepSession(let keep): 256 + keep.session.state.count
+        case .keepSession(let keep): 256 + keep.state.count
+        case .keepMarks(let keep): 128 + 64 * keep.marks.count
         case .readLogs(let read): 128 + 64 * read.chats.count
         case .readNews(let read): 128 + 64 * (read.chats.count + read.users.count)
         default: 256
@@ -199,68 +199,90 @@ package struct ChangeMembership: Sendable {
     }
 }
 
-/// What an instance writes down of a session, so that another may go on with it. What is in it is
-/// the gateway's business.
-package struct KeptSession: Hashable, Sendable {
-    package var user: UserID
-    package var state: [UInt8]
+/// How far a session has come in something that it follows. What the items are is the gateway's
+/// business.
+package struct KeptMark: Hashable, Sendable {
+    /// At most 140 bytes.
+    package var item: String
+    package var seq: Seq
 
-    package init(user: UserID, state: [UInt8]) {
-        self.user = user
-        self.state = state
+    package init(_ item: String, _ seq: Seq) {
+        self.item = item
+        self.seq = seq
     }
 }
 
-/// Keeps a session under a name, in place of what was kept under it before. Outcome: `.done`.
+/// What an instance wrote down of a session, so that another may go on with it.
+package struct KeptSession: Hashable, Sendable {
+    package var user: UserID
+    package var epoch: Int64
+    package var state: [UInt8]
+    /// In the order of their items.
+    package var marks: [KeptMark]
+
+    package init(user: UserID, epoch: Int64, state: [UInt8], marks: [KeptMark] = []) {
+        self.user = user
+        self.epoch = epoch
+        self.state = state
+        self.marks = marks
+    }
+}
+
+/// Keeps a session under a name, without marks, in place of what was kept under it before. Outcome: `.done`;
+/// `.refused(.alreadyExists)` where that has a later epoch: somebody has gone on with the session.
 package struct KeepSession: Sendable {
     /// At most 64 bytes.
     package var name: String
-    package var session: KeptSession
+    package var user: UserID
+    package var epoch: Int64
+    package var state: [UInt8]
     package var at: WallTime
     /// It need not be found after that.
     package var until: WallTime
 
-    package init(name: String, session: KeptSession, at: WallTime, until: WallTime) {
+    package init(
+        name: String, user: UserID, epoch: Int64, state: [UInt8], at: WallTime, until: WallTime
+    ) {
         self.name = name
-        self.session = session
+        self.user = user
+        self.epoch = epoch
+        self.state = state
         self.at = at
         self.until = until
     }
 }
 
-/// Forgets kept sessions; those that are not there are no error. Outcome: `.done`.
+/// Sets marks of a kept session, to whatever they say. Outcome: `.done`; `.refused(.notFound)` where no
+/// session of that name and epoch is kept.
+package struct KeepMarks: Sendable {
+    package var name: String
+    package var epoch: Int64
+    /// Each item once.
+    package var marks: [KeptMark]
+
+    package init(name: String, epoch: Int64, marks: [KeptMark]) {
+        self.name = name
+        self.epoch = epoch
+        self.marks = marks
+    }
+}
+
+/// Forgets kept sessions, and their marks; those that are not there are no error. Outcome: `.done`.
 package enum DropSessions: Hashable, Sendable {
-    case named(String)
+    /// Unless it has a later epoch.
+    case named(String, epoch: Int64)
     case all(of: UserID)
 }
 
 /// What a user may see of some chats, at one point of their logs. Outcome: `.opened`, one
 /// `OpenedChat` a chat, in the order asked.
 package struct OpenChats: Sendable {
-    /// Whose `OpenedChat.givenSeq` is asked for: a device that has been given everything that was
-    /// committed since it came.
-    package struct Given: Hashable, Sendable {
-        package var device: DeviceID
-        /// Entries that were made before are none of its business.
-        package var since: WallTime
-
-        package init(device: DeviceID, since: WallTime) {
-            self.device = device
-            self.since = since
-        }
-
-        /// No further back than that is it looked for.
-        package static let depth: Seq = 256
-    }
-
     package var user: UserID
     package var chats: [ChatID]
-    package var given: Given?
 
-    package init(user: UserID, chats: [ChatID], given: Given? = nil) {
+    package init(user: UserID, chats: [ChatID]) {
         self.user = user
         self.chats = chats
-        self.given = given
     }
 }
 
@@ -278,16 +300,15 @@ package struct OpenedChat: Hashable, Sendable {
     package var lastSeq: Seq
     package var readSeq: Seq
     package var memberCount: Int
-    /// What the device acknowledged, or the last entry from before its time, whichever is later: it has
-    /// everything up to here. nil where that is more than `Given.depth` entries before `lastSeq`, or was
-    /// not asked for.
-    package var givenSeq: Seq?
+    /// Of a member: the first entry of the present stay that they see, 0 for who was there from the
+    /// creation on.
+    package var staySeq: Seq
 
     package init(
         chat: ChatID, access: Access, lastSeq: Seq, readSeq: Seq, memberCount: Int,
-        givenSeq: Seq? = nil
+        staySeq: Seq = 0
     ) {
-        self.givenSeq = givenSeq
+        self.staySeq = staySeq
         self.chat = chat
         self.access = access
         self.lastSeq = lastSeq

@@ -20,6 +20,8 @@ final class CatchUp {
         case followAll
         /// A legacy session was brought into a chat.
         case broughtIn
+        /// A session that can be recovered, and follows nothing unasked, begins.
+        case establish
         /// A session of Socket.IO that is to go on where it was.
         case recover(Recovering)
     }
@@ -100,7 +102,7 @@ enum QueuedCatchUp {
         case .whole(let job):
             switch job.kind {
             case .join, .resume: job.chats.contains { $0.id == chat && $0.since != nil }
-            case .leave, .followAll, .broughtIn, .recover: false
+            case .leave, .followAll, .broughtIn, .establish, .recover: false
             }
         }
     }

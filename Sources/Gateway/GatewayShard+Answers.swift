@@ -25,8 +25,9 @@ extension GatewayShard {
         case .catchUpList(let key): listed(key, answer.result)
         case .catchUpOpen(let key): opened(key, answer.result)
         case .catchUpRead(let key): pageRead(key, answer.result)
-        case .recoverySaved(let key): savedRead(key, answer.result)
-        case .recoveryDepartures(let key): departuresRead(key, answer.result)
+        case .recoveryFound(let key): keptFound(key, answer.result)
+        case .kept(let key): kept(key, answer.result)
+        case .owed(let operation): owedAnswered(operation, answer.result)
         case .readMessage(let key, let id, let message, let isPrivate):
             found(key, id, message, isPrivate: isPrivate, answer.result)
         case .token(let question): tokenRead(question, answer.result)
@@ -67,8 +68,8 @@ extension GatewayShard {
     private func tellUnknown(_ work: PendingWork) {
         switch work {
         case .send(let key, _, _, _), .typing(let key, _, _, _), .catchUpList(let key),
-            .catchUpOpen(let key), .catchUpRead(let key), .recoverySaved(let key),
-            .recoveryDepartures(let key), .readMessage(let key, _, _, _):
+            .catchUpOpen(let key), .catchUpRead(let key), .recoveryFound(let key), .kept(let key),
+            .readMessage(let key, _, _, _):
             if let session = session(key) { disconnect(session, .commitUnknown) }
         case .cursor(let waiter, _, _):
             if let waiter, let session = session(waiter.session) {
@@ -78,7 +79,7 @@ extension GatewayShard {
             if let connection = connection(key) { close(connection) }
         case .token(let question):
             if let engine = engines[question.engine] { end(engine, .commitUnknown, poll: .refused) }
-        case .head, .range, .marked, .news, .notices, .locate, .nothing:
+        case .head, .range, .marked, .news, .notices, .locate, .nothing, .owed:
             break
         }
     }

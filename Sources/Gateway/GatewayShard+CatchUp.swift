@@ -14,10 +14,6 @@ extension GatewayShard {
             limit(session, frame, retryAfterMs: 1_000)
             return
         }
-        switch job.kind {
-        case .join, .resume: noteJoined(job.chats.lazy.map(\.id), session)
-        case .leave, .followAll, .broughtIn, .recover: break
-        }
         enqueue(job, session)
     }
 
@@ -51,21 +47,19 @@ extension GatewayShard {
         switch job.kind {
         case .leave(let id):
             leave(job.chats[0].id, session)
-            noteLeft(job.chats[0].id, session)
             reply(session, id, .leave, .done)
         case .followAll:
             session.job = job
             followUser(job, session)
-        case .join, .resume:
-            session.job = job
-            keepJoined(session)
-            follow(job, session)
-        case .broughtIn:
+        case .join, .resume, .broughtIn:
             session.job = job
             follow(job, session)
+        case .establish:
+            session.job = job
+            keep(session, floors: [:], topics: [])
         case .recover(let recovering):
             session.job = job
-            ask(recovering, session)
+            beginRecovery(job, recovering, session)
         }
     }
 
@@ -90,6 +84,7 @@ extension GatewayShard {
         guard let topic = followedTopic(.chat(chat), by: session) else { return }
         unsubscribe(session, from: topic)
         forgetMarks(of: session, in: chat)
+        noteLeft(chat, session)
         releaseIfUnused(topic)
     }
 
@@ -103,8 +98,7 @@ extension GatewayShard {
         engine.pinged.removeAll { $0.place == place }
     }
 
-    private func list(_ session: Session) {
-        if let job = session.job { listDepartures(job, session) }
+    func list(_ session: Session) {
         submit(.listConversations(session.user.id), .catchUpList(session.key))
     }
 
@@ -115,7 +109,7 @@ extension GatewayShard {
             return
         }
         if case .recover(let recovering) = job.kind {
-            job.chats = recovered(conversations, recovering)
+            job.chats = recovered(conversations, recovering, session)
         } else {
             job.chats = conversations.map { CatchUp.Chat(id: $0.id, since: nil) }
         }
@@ -145,7 +139,8 @@ extension GatewayShard {
         guard job.topicsAwaited == 0 else { return }
         switch job.kind {
         // The user's own channel was the first.
-        case .followAll where job.chats.isEmpty, .recover where job.chats.isEmpty: list(session)
+        case .followAll where job.chats.isEmpty: list(session)
+        case .recover where job.chats.isEmpty: findKept(session)
         default: openChats(job, session)
         }
     }
@@ -155,9 +150,7 @@ extension GatewayShard {
     private func openChats(_ job: CatchUp, _ session: Session) {
         submit(
             .openChats(
-                OpenChats(
-                    user: session.user.id, chats: job.chats.map(\.id),
-                    given: given(job, session))),
+                OpenChats(user: session.user.id, chats: job.chats.map(\.id))),
             .catchUpOpen(session.key))
     }
 
@@ -167,16 +160,20 @@ extension GatewayShard {
             finishFailed(job, session)
             return
         }
-        if case .recover(let recovering) = job.kind, recovering.isFromStore,
-            !placeByMarks(opened, job, session)
-        {
-            beginAnew(session, job)
-            return
-        }
         for (index, open) in opened.enumerated() {
-            place(open, in: &job.chats[index], of: job, session)
-            noteOpened(job.chats[index], session)
+            if case .recover = job.kind, job.chats[index].since == nil, open.access == .member {
+                // Its user has come into it meanwhile.
+                job.chats[index].since = max(0, open.staySeq - 1)
+            }
+            let wasFollowed = place(open, in: &job.chats[index], of: job, session)
+            noteOpened(job.chats[index], job, wasFollowed: wasFollowed, session)
         }
+        if keepsFirst(job, session) { return }
+        proceed(job, session)
+    }
+
+    /// Says that it worked, and goes on to the replay.
+    func proceed(_ job: CatchUp, _ session: Session) {
         guard acknowledge(job, session) else {
             finish(job, session)
             return
@@ -186,9 +183,11 @@ extension GatewayShard {
     }
 
     /// Where the replay of a chat starts, now that it is known who may see what.
+    ///
+    /// - Returns: whether the session follows it already.
     private func place(
         _ open: OpenedChat, in chat: inout CatchUp.Chat, of job: CatchUp, _ session: Session
-    ) {
+    ) -> Bool {
         chat.access = open.access
         chat.lastSeq = open.lastSeq
         chat.readSeq = open.readSeq
@@ -199,22 +198,25 @@ extension GatewayShard {
         let replaysFormer: Bool
         switch job.kind {
         case .resume, .recover: replaysFormer = true
-        case .join, .leave, .followAll, .broughtIn: replaysFormer = false
+        case .join, .leave, .followAll, .broughtIn, .establish: replaysFormer = false
         }
         if case .former = open.access, !replaysFormer {
             // Whoever follows it still is given the rest up to the entry that ended the membership,
             // which is on its way.
             chat.access = .none
             chat.isComplete = true
-            return
+            return false
         }
+        var wasFollowed = false
         // Joined already: go on from what it has been given, without a hole.
         if let topic = chat.topic, let delivered = unsubscribe(session, from: topic) {
+            wasFollowed = true
             switch job.kind {
             // The news of it may have overtaken entries that are still to come, the one that ended
             // an earlier stay among them.
             case .broughtIn: known = delivered
-            case .join, .resume, .followAll, .leave, .recover: known = known ?? delivered
+            case .join, .resume, .followAll, .leave, .establish, .recover:
+                known = known ?? delivered
             }
             if known == delivered { floor = delivered }
         }
@@ -235,6 +237,7 @@ extension GatewayShard {
         case .none:
             chat.isComplete = true
         }
+        return wasFollowed
     }
 
     /// The answer, before anything is replayed. False where the whole job was refused.
@@ -260,8 +263,13 @@ extension GatewayShard {
             guard let id else { return true }
             acknowledge(session, id) { writeResume(job, to: &$0) }
         case .recover:
-            welcome(session, job)
+            counters[.sessionsRecovered] += 1
+            greet(session, isRecovered: true)
             return isLive(session)
+        case .establish:
+            greet(session)
+            if isLive(session) { followBridge(session) }
+            return false
         case .followAll, .broughtIn, .leave:
             break
         }
@@ -391,7 +399,7 @@ extension GatewayShard {
         let isAsked =
             switch job.kind {
             case .join, .resume: true
-            case .followAll, .broughtIn, .leave, .recover: false
+            case .followAll, .broughtIn, .leave, .establish, .recover: false
             }
         if isAsked, !asked.isEmpty {
             send(session, EventEncoder.caughtUp(asked.map { ($0.id, $0.sentThrough) }))
@@ -439,7 +447,7 @@ extension GatewayShard {
             reply(session, id, .join, .refused(.storeUnavailable))
         case .resume(let id) where !job.hasAcknowledged:
             reply(session, id, .resume, .refused(.storeUnavailable))
-        case .join, .resume, .followAll, .broughtIn, .leave, .recover:
+        case .join, .resume, .followAll, .broughtIn, .leave, .establish, .recover:
             // It was told that it worked, or never asked: it has to start again.
             disconnect(session, .commitUnknown)
         }

@@ -13,12 +13,14 @@ enum PendingWork {
     case catchUpList(SubscriberKey)
     case catchUpOpen(SubscriberKey)
     case catchUpRead(SubscriberKey)
-    case recoverySaved(SubscriberKey)
-    case recoveryDepartures(SubscriberKey)
+    case recoveryFound(SubscriberKey)
+    case kept(SubscriberKey)
     case token(TokenQuestion)
     indirect case readMessage(SubscriberKey, RequestID?, MessageID, isPrivate: Bool)
     /// Whatever becomes of it.
     case nothing
+    /// It has to come about.
+    indirect case owed(Operation)
     case head(ChatID)
     case range(ChatID)
     indirect case marked(Receipt, Origin)
@@ -389,13 +391,19 @@ extension GatewayShard {
             followAll(session)
             return
         }
+        if session.recovery != nil {
+            enqueue(CatchUp(kind: .establish, chats: []), session)
+            return
+        }
         greet(session)
         if isLive(session) { followBridge(session) }
     }
 
     /// What backends say to a user reaches all of their connections.
     func followBridge(_ session: Session) {
-        guard configuration.isBridged, !session.dialect.followsAll else { return }
+        guard configuration.isBridged,
+            followedTopic(.user(session.user.id), by: session) == nil
+        else { return }
         subscribe(session, to: topic(for: .user(session.user.id)), deliveredSeq: 0)
     }
 

@@ -30,13 +30,12 @@ extension GatewayShard {
             now.wall.milliseconds
                 < claims.expiresAtMilliseconds + TokenVerifier.leewayMilliseconds
         else { return }
-        submit(
+        owe(
             .keepSession(
                 KeepSession(
-                    name: keptName(token), session: KeptSession(user: session.user.id, state: []),
+                    name: keptName(token), user: session.user.id, epoch: 0, state: [],
                     at: now.wall,
-                    until: WallTime(milliseconds: claims.expiresAtMilliseconds + graceMs))),
-            .nothing)
+                    until: WallTime(milliseconds: claims.expiresAtMilliseconds + graceMs))))
     }
 
     /// Not the token, and nothing that it could be found by without the deployment's secret.

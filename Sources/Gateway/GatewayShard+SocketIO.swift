@@ -270,7 +270,7 @@ extension GatewayShard {
     func open(
         _ engine: EngineSession, _ namespace: Namespace, _ claims: Claims, _ auth: SocketAuth
     ) {
-        guard let user = UserID(claims.userId), mayOpen(user, on: engine.main) else {
+        guard let user = UserID(claims.userId) else {
             refuse(engine, namespace, Self.tooManySessions)
             return
         }
@@ -278,6 +278,12 @@ extension GatewayShard {
         let pass = auth.pass.flatMap {
             RecoveryPass(
                 $0, in: namespace, of: user, named: named, keys: configuration.tunnelKeys)
+        }
+        // A client that comes back is one already, where its end has not been noticed.
+        guard pass.map({ recoverable[$0.name] != nil }) ?? false || mayOpen(user, on: engine.main)
+        else {
+            refuse(engine, namespace, Self.tooManySessions)
+            return
         }
         let device =
             named ?? pass?.device ?? engine.device
@@ -406,16 +412,19 @@ extension GatewayShard {
     }
 
     /// A chat is about to be followed: what came before the replay its client has, or was never given.
-    func noteOpened(_ chat: CatchUp.Chat, _ session: Session) {
-        guard chat.isMember, session.encoding.isSocketIO,
+    func noteOpened(
+        _ chat: CatchUp.Chat, _ job: CatchUp, wasFollowed: Bool, _ session: Session
+    ) {
+        guard chat.access != .none, session.encoding.isSocketIO,
             let engine = transport(of: session)?.ownEngine
         else { return }
         let place = DeliveredMark.Place(session: session.key, chat: chat.id)
-        if let since = chat.since {
-            engine.acknowledged[place] = since
-        } else if engine.acknowledged[place] == nil {
-            engine.acknowledged[place] = chat.sentThrough
+        if engine.acknowledged[place] != nil {
+            // What it was given before, and perhaps does not have, is no other for that it is joined again.
+            if wasFollowed, chat.since == nil { return }
+            if case .broughtIn = job.kind { return }
         }
+        engine.acknowledged[place] = min(chat.since ?? chat.sentThrough, chat.lastSeq)
     }
 
     /// A chat is followed from here on, and was given so far.
@@ -441,14 +450,24 @@ extension GatewayShard {
                     delivered: .seq(mark.seq), read: nil, isReadPrivate: false, at: now.wall),
                 nil, of: session)
         }
+        let pinged = engine.pinged
         engine.pinged = []
         for client in engine.clients {
             guard let recovery = client.session.recovery else { continue }
+            let session = client.session
+            var moved = Set(
+                pinged.lazy.filter { $0.place.session == session.key }.map(\.place.chat))
             for given in recovery.pong() {
-                let place = DeliveredMark.Place(session: client.session.key, chat: given.chat)
+                let place = DeliveredMark.Place(session: session.key, chat: given.chat)
                 guard let known = engine.acknowledged[place] else { continue }
                 engine.acknowledged[place] = max(known, given.seqs.upperBound)
+                moved.insert(given.chat)
             }
+            keepMarks(
+                moved.sorted { $0.text < $1.text }.compactMap { chat in
+                    engine.acknowledged[DeliveredMark.Place(session: session.key, chat: chat)]
+                        .map { .chat(chat, $0) }
+                }, of: session)
         }
     }
 }

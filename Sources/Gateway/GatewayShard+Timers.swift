@@ -165,6 +165,7 @@ extension GatewayShard {
     private func keepHouse() {
         pool.trim()
         forgetRetained()
+        submitOwed()
         // A storm of joins is over: its table would stay for ever.
         if pendingWork.isEmpty, pendingWork.capacity > 256 { pendingWork = [:] }
         let longAgo = 60_000

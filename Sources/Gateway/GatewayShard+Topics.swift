@@ -109,7 +109,7 @@ extension GatewayShard {
         acknowledge(session, request)
         if isLive(session) {
             for topic in request.watched { subscribe(session, to: topic, deliveredSeq: 0) }
-            if !request.watched.isEmpty { keep(session) }
+            noteTopics(request.names, areFollowed: true, session)
         }
         unpin(request)
     }
@@ -123,7 +123,7 @@ extension GatewayShard {
             unsubscribe(session, from: topic)
             releaseIfUnused(topic)
         }
-        keep(session)
+        noteTopics(request.names, areFollowed: false, session)
         acknowledge(session, request)
     }
 

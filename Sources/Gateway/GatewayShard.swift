@@ -16,7 +16,7 @@ import Wire
 ///
 /// Made and used on one thread. Files in reading order: this one (state and tick), +Timers, +HTTP,
 /// Endpoints, +WebSocket, +Polling, +Engine, +SocketIO, +Grace, +Commands, +Answers, +CatchUp,
-/// +Recovery, +Topics, +Hub, +Repair, +Foreign.
+/// +Recovery, +Retained, +Kept, +Topics, +Hub, +Repair, +Foreign.
 package final class GatewayShard {
     package let index: Int
     let shardCount: Int
@@ -64,12 +64,9 @@ package final class GatewayShard {
     var peers: [UInt32: Peer] = [:]
     // Recovery: who may come back, from here and to here.
     var recoverable: [SessionName: SubscriberKey] = [:]
-    var retained: [SessionName: Retained] = [:]
-    /// In the order of their ends; those taken meanwhile are passed over.
-    var retainedOrder: [(name: SessionName, until: Instant)] = []
-    var retainedStart = 0
-    /// Where those have gone that were here.
-    var handedOver = RecentMap<SessionName, EngineID>(capacity: 16_384)
+    var retained = RetainedSessions()
+    /// Writes that nobody waits for, and that the store has not taken.
+    var owed: [Operation] = []
     /// Sessions that ended a moment ago with no poll waiting, and what the next one is told.
     var farewells: [EngineID: Farewell] = [:]
     var topics: [Topic?] = []

@@ -12,8 +12,6 @@ package final class NodeStatus: Sendable {
     package let lane = LaneCounters()
     package let latency = RequestLatency()
     package let bus = BusStatus()
-    /// The sessions that can be recovered from here.
-    let recoverable = RecoverableSessions()
 
     package init(shards: Int) { counters = (0..<shards).map { _ in PublishedCounters() } }
 
@@ -36,23 +34,6 @@ package final class NodeStatus: Sendable {
     package var isDegraded: Bool { bus.isShared && !bus.isHealthy.load(ordering: .relaxed) }
 
     package var isReady: Bool { failure == nil && !isDraining && !isOverloaded }
-}
-
-/// On which shard of this instance a session is that can be recovered: to any of them its client may come,
-/// and others may ask any of them.
-final class RecoverableSessions: Sendable {
-    private let shards = Mutex<[SessionName: UInt16]>([:])
-
-    subscript(name: SessionName) -> UInt16? { shards.withLock { $0[name] } }
-
-    func add(_ name: SessionName, shard: Int) {
-        shards.withLock { $0[name] = UInt16(truncatingIfNeeded: shard) }
-    }
-
-    /// Unless it is on another by now.
-    func remove(_ name: SessionName, shard: Int) {
-        shards.withLock { if $0[name] == UInt16(truncatingIfNeeded: shard) { $0[name] = nil } }
-    }
 }
 
 /// What the thread of the bus tells.

@@ -1,6 +1,7 @@
 import Basics
 import BusCore
 import Domain
+import Identity
 import SocketIO
 import Wire
 
@@ -22,6 +23,8 @@ final class Recovery {
     }
 
     let pass: RecoveryPass
+    /// The how manieth owner this is: what one of before writes counts no more. 0 while it is looked for.
+    var epoch: Int64
     /// What the client showed, which it is given back; nil once it was, and where it showed none.
     var shownPass: String?
     /// What it had when it came: of an earlier connection, so it says nothing of this one.
@@ -33,22 +36,22 @@ final class Recovery {
     var isEstablished = false
     /// It was ended by its client, or by a backend.
     var isOver = false
-    /// What the store is to know of it, where its chats are not simply all of the user's.
-    var joined: Set<ChatID> = []
-    /// `joined` is not what was kept last.
-    var hasJoinedMore = false
-    /// The store has something of it.
+    /// The store has it as ours.
     var isKept = false
+    /// And all that another instance would need to go on with it.
+    var isWhole = false
+    /// Chats of its user that it follows no more, because its client said so.
+    var left: Set<ChatID> = []
 
-    init(_ pass: RecoveryPass, offsetAtStart: RecoveryOffset?) {
+    init(_ pass: RecoveryPass, epoch: Int64, offsetAtStart: RecoveryOffset?) {
         self.pass = pass
+        self.epoch = epoch
         self.offsetAtStart = offsetAtStart
     }
 
     /// Beyond it the oldest are forgotten: then what a pong covered counts.
     static let maximumGiven = 256
-    /// Chats that are kept; a session that has joined more is not recovered after a crash.
-    static let maximumKept = 1_000
+    static let maximumLeft = 500
     static let keptMs: Int64 = 7 * 24 * 3_600_000
 
     /// Entries went into its outbox.
@@ -83,22 +86,24 @@ final class Recovery {
 package struct RecoverableSession: Equatable, Sendable {
     var name: SessionName
     var user: UserID
+    var epoch: Int64
     /// By chat that it follows: what its client certainly has.
     var received: [ChatID: Seq]
+    /// Chats of its user that it follows no more.
+    var left: Set<ChatID> = []
     /// What it was given since, in order.
     var given: [Recovery.Given] = []
     var offsetAtStart: RecoveryOffset?
     var topics: [TopicName] = []
-    var isKept = false
 
     /// The same once its client has said what it had last: then it is known how far it came.
     func taken(at offset: RecoveryOffset?) -> RecoverableSession {
         var taken = self
         taken.given = []
         taken.offsetAtStart = offset
-        guard let offset, offset != offsetAtStart, let known = received[offset.chat],
-            offset.seq > known
-        else { return taken }
+        guard let offset, offset != offsetAtStart else { return taken }
+        let known = received[offset.chat]
+        guard offset.seq > known ?? 0 else { return taken }
         // Where it is not among what was given, the client has it all the same, and had everything
         // of that chat before it.
         if let place = given.firstIndex(where: {
@@ -109,7 +114,7 @@ package struct RecoverableSession: Equatable, Sendable {
                 taken.received[entry.chat] = max(known, entry.seqs.upperBound)
             }
         }
-        taken.received[offset.chat] = offset.seq
+        if known != nil { taken.received[offset.chat] = offset.seq }
         return taken
     }
 }
@@ -117,9 +122,7 @@ package struct RecoverableSession: Equatable, Sendable {
 /// What the shard that had a session says to the one to which its client has come.
 package enum RecoveryAnswer: Equatable, Sendable {
     case held(RecoverableSession)
-    /// It has gone there.
-    case moved(EngineID)
-    /// Its time is over, or it was ended, or it never was.
+    /// Its time is over, or it was ended, or another has asked before.
     case unknown
 
     // MARK: As bytes, between instances
@@ -127,30 +130,22 @@ package enum RecoveryAnswer: Equatable, Sendable {
     private enum Kind: UInt8 {
         case unknown
         case held
-        case moved
     }
 
     var bytes: [UInt8] {
-        var bytes: [UInt8] = []
-        switch self {
-        case .unknown:
-            bytes.append(Kind.unknown.rawValue)
-        case .moved(let place):
-            bytes.append(Kind.moved.rawValue)
-            bytes.append(shortText: place.text)
-        case .held(let session):
-            bytes.append(Kind.held.rawValue)
-            bytes.append(integer: session.name.high)
-            bytes.append(integer: session.name.low)
-            bytes.append(shortText: session.user.text)
-            bytes.append(session.isKept ? 1 : 0)
-            bytes.append(integer: UInt32(session.received.count))
-            for (chat, seq) in session.received.sorted(by: { $0.key.text < $1.key.text }) {
-                bytes.append(shortText: chat.text)
-                bytes.append(integer: seq)
-            }
-            KeptChats.append(names: session.topics.map(\.text), to: &bytes)
+        guard case .held(let session) = self else { return [Kind.unknown.rawValue] }
+        var bytes = [Kind.held.rawValue]
+        bytes.append(integer: session.name.high)
+        bytes.append(integer: session.name.low)
+        bytes.append(shortText: session.user.text)
+        bytes.append(integer: session.epoch)
+        bytes.append(integer: UInt32(session.received.count))
+        for (chat, seq) in session.received.sorted(by: { $0.key.text < $1.key.text }) {
+            bytes.append(shortText: chat.text)
+            bytes.append(integer: seq)
         }
+        bytes.append(names: session.left.map(\.text).sorted())
+        bytes.append(names: session.topics.map(\.text))
         return bytes
     }
 
@@ -159,73 +154,70 @@ package enum RecoveryAnswer: Equatable, Sendable {
         var reader = ByteReader(bytes)
         switch reader.byte().flatMap(Kind.init(rawValue:)) {
         case .unknown: self = .unknown
-        case .moved:
-            guard let text = reader.shortText(), let place = EngineID(text.utf8.span) else {
-                return nil
-            }
-            self = .moved(place)
         case .held:
             guard let high = reader.integer(UInt64.self), let low = reader.integer(UInt32.self),
-                let user = reader.user(), let isKept = reader.byte(),
+                let user = reader.user(), let epoch = reader.integer(Int64.self),
                 let count = reader.integer(UInt32.self)
             else { return nil }
             var session = RecoverableSession(
-                name: SessionName(high: high, low: low), user: user, received: [:],
-                offsetAtStart: offset, isKept: isKept != 0)
+                name: SessionName(high: high, low: low), user: user, epoch: epoch, received: [:],
+                offsetAtStart: offset)
             for _ in 0..<count {
                 guard let chat = reader.chat(), let seq = reader.integer(Seq.self), seq >= 0 else {
                     return nil
                 }
                 session.received[chat] = seq
             }
-            guard let names = KeptChats.names(&reader) else { return nil }
-            session.topics = names.compactMap { TopicName($0) }
+            guard let left = reader.names(), let topics = reader.names() else { return nil }
+            session.left = Set(left.compactMap { ChatID($0) })
+            session.topics = topics.compactMap { TopicName($0) }
             self = .held(session)
         case nil: return nil
         }
         guard reader.isAtEnd else { return nil }
     }
+
+    /// What the code behind an answer is of.
+    static func signed(_ answer: [UInt8], for asker: EngineID) -> [UInt8] {
+        Array("martlet, recovery answer, 1\n\(asker.text)\n".utf8) + answer
+    }
+
+    private static let codeBytes = 32
+    private static let maximumHead = 1_024
+
+    /// From all that came over the connection; nil where that is not what we asked for.
+    init?(response: [UInt8], asker: EngineID, offset: RecoveryOffset?, keys: [Secret]) {
+        let end = Array("\r\n\r\n".utf8)
+        guard response.starts(with: "HTTP/1.1 200 ".utf8),
+            let start = (0..<min(response.count, Self.maximumHead)).first(where: {
+                response[$0...].starts(with: end)
+            }), response.count >= start + end.count + Self.codeBytes
+        else { return nil }
+        let answer = Array(response[(start + end.count)..<(response.count - Self.codeBytes)])
+        let code = Array(response.suffix(Self.codeBytes))
+        let message = Self.signed(answer, for: asker)
+        guard keys.contains(where: { $0.authenticates(message.span, code: code.span) }) else {
+            return nil
+        }
+        self.init(answer, offset: offset)
+    }
 }
 
-/// What the store keeps of a session: the chats that it has joined, where these are not all of the
-/// user's, and its topics.
-struct KeptChats: Equatable {
-    var chats: [ChatID]
-    var topics: [TopicName]
-
-    private static let version: UInt8 = 1
-
-    init(chats: [ChatID], topics: [TopicName]) {
-        self.chats = chats
-        self.topics = topics
+extension [UInt8] {
+    /// At most 65,535 of at most 255 bytes.
+    mutating func append(names: [String]) {
+        let names = names.prefix(Int(UInt16.max))
+        append(integer: UInt16(names.count))
+        for name in names { append(shortText: name) }
     }
+}
 
-    var bytes: [UInt8] {
-        var bytes = [Self.version]
-        Self.append(names: chats.map(\.text), to: &bytes)
-        Self.append(names: topics.map(\.text), to: &bytes)
-        return bytes
-    }
-
-    init?(_ bytes: [UInt8]) {
-        var reader = ByteReader(bytes)
-        guard reader.byte() == Self.version, let chats = Self.names(&reader),
-            let topics = Self.names(&reader), reader.isAtEnd
-        else { return nil }
-        self.init(
-            chats: chats.compactMap { ChatID($0) }, topics: topics.compactMap { TopicName($0) })
-    }
-
-    static func append(names: [String], to bytes: inout [UInt8]) {
-        bytes.append(integer: UInt16(names.count))
-        for name in names { bytes.append(shortText: name) }
-    }
-
-    static func names(_ reader: inout ByteReader) -> [String]? {
-        guard let count = reader.integer(UInt16.self) else { return nil }
+extension ByteReader {
+    mutating func names() -> [String]? {
+        guard let count = integer(UInt16.self) else { return nil }
         var names: [String] = []
         for _ in 0..<count {
-            guard let name = reader.shortText() else { return nil }
+            guard let name = shortText() else { return nil }
             names.append(name)
         }
         return names
@@ -250,6 +242,6 @@ package struct PeerRequest: Sendable {
     package var address: String
     package var bytes: [UInt8]
 
-    /// No answer is longer: a session of 100,000 chats.
-    package static let maximumAnswerBytes = 16_000_000
+    /// No answer is longer: a session of 30,000 chats and more.
+    package static let maximumAnswerBytes = 4_000_000
 }

@@ -33,33 +33,27 @@ struct SessionName: Hashable, Sendable {
     }
 }
 
-/// The `pid` of a CONNECT's answer, by which a client comes back to its session: where it began, and
-/// that it was given to this user, this device, for this namespace. Nobody else can use it, and nobody
-/// can make one.
+/// The `pid` of a CONNECT's answer, by which a client comes back to its session: its name, and that it was
+/// given to this user, this device, for this namespace. Nobody else can use it, and nobody can make one.
 ///
-///     1 │ flags 1 │ name 12 │ owner 4 │ shard 2 │ began 8 (ms) │ [device 16] │ HMAC-SHA-256 32
+///     1 │ flags 1 │ name 12 │ [device 16] │ HMAC-SHA-256 32
 ///
 /// The code covers what stands before it, and the user and the device besides. base64url.
 struct RecoveryPass: Equatable, Sendable {
-    /// The name, and where the session was first.
-    let place: EngineID
+    let name: SessionName
     let namespace: Namespace
-    let began: WallTime
     /// The device that was made for the session; nil where its client names one.
     let madeDevice: Identifier?
-
-    var name: SessionName { SessionName(place) }
 
     static let maximumCharacters = 128
     private static let version: UInt8 = 1
     private static let hasDevice: UInt8 = 0x80
-    private static let headBytes = 28
+    private static let headBytes = 14
     private static let codeBytes = 32
 
-    init(place: EngineID, namespace: Namespace, began: WallTime, madeDevice: Identifier?) {
-        self.place = place
+    init(name: SessionName, namespace: Namespace, madeDevice: Identifier?) {
+        self.name = name
         self.namespace = namespace
-        self.began = began
         self.madeDevice = madeDevice
     }
 
@@ -67,11 +61,8 @@ struct RecoveryPass: Equatable, Sendable {
         var bytes: [UInt8] = [
             Self.version, namespace.rawValue | (madeDevice == nil ? 0 : Self.hasDevice),
         ]
-        bytes.append(integer: place.high)
-        bytes.append(integer: place.low)
-        bytes.append(integer: place.owner)
-        bytes.append(integer: place.shard)
-        bytes.append(integer: began.milliseconds)
+        bytes.append(integer: name.high)
+        bytes.append(integer: name.low)
         if let madeDevice {
             bytes.append(integer: madeDevice.high)
             bytes.append(integer: madeDevice.low)
@@ -114,13 +105,10 @@ struct RecoveryPass: Equatable, Sendable {
             bytes[range].reduce(0) { $0 << 8 | UInt64($1) }
         }
         self.init(
-            place: EngineID(
-                high: number(2..<10), low: UInt32(number(10..<14)),
-                owner: UInt32(number(14..<18)), shard: UInt16(number(18..<20))),
+            name: SessionName(high: number(2..<10), low: UInt32(number(10..<14))),
             namespace: namespace,
-            began: WallTime(milliseconds: Int64(truncatingIfNeeded: number(20..<28))),
             madeDevice: hasDevice
-                ? Identifier(high: number(28..<36), low: number(36..<44)) : nil)
+                ? Identifier(high: number(14..<22), low: number(22..<30)) : nil)
         guard let device = named ?? self.device else { return nil }
         let message = Self.signed(bytes, user, device)
         let code = Array(all[(all.count - Self.codeBytes)...])

@@ -25,6 +25,8 @@ struct PeerRequests {
 
     private var slots: [Exchange?] = []
     private var free: [Int] = []
+    /// The earliest deadline of all, or one that has passed without need.
+    private var nextDeadline: Instant?
     private let log: Logger
     /// For the gateway's next turn; nil where there is no answer.
     private var answered: [(session: SubscriberKey, bytes: [UInt8]?)] = []
@@ -38,8 +40,7 @@ struct PeerRequests {
 
     /// When something is to be done without an event; nil while there is nothing.
     var deadline: Instant? {
-        if !answered.isEmpty { return .start }
-        return slots.lazy.compactMap { $0?.deadline }.min()
+        answered.isEmpty ? nextDeadline : .start
     }
 
     mutating func takeAnswers() -> [(session: SubscriberKey, bytes: [UInt8]?)] {
@@ -60,6 +61,7 @@ struct PeerRequests {
         slots[slot] = Exchange(
             session: request.session, descriptor: descriptor, question: request.bytes,
             deadline: now.advanced(byMilliseconds: Self.timeoutMs))
+        nextDeadline = nextDeadline ?? slots[slot]?.deadline
         do throws(SystemError) {
             try poller.add(descriptor, Self.tag(slot))
             try poller.setInterest(descriptor, Self.tag(slot), reads: false, writes: true)
@@ -133,9 +135,11 @@ struct PeerRequests {
 
     /// Gives up what has taken too long.
     mutating func expire(_ now: Instant, _ poller: borrowing Poller) {
+        guard let due = nextDeadline, due <= now else { return }
         for slot in slots.indices where slots[slot].map({ $0.deadline <= now }) ?? false {
             end(slot, nil, poller)
         }
+        nextDeadline = slots.lazy.compactMap { $0?.deadline }.min()
     }
 
     private mutating func end(_ slot: Int, _ answer: [UInt8]?, _ poller: borrowing Poller) {

@@ -228,7 +228,7 @@ struct Tunnels {
             try poller.setInterest(
                 joined.client, Self.tag(slot, .client),
                 reads: !joined.toOwner.hasEnded && !joined.toOwner.isFull,
-                writes: !joined.toClient.isEmpty)
+                writes: !joined.toClient.isEmpty || joined.isOwnerGone)
             if joined.isOwnerGone { return true }
             try poller.setInterest(
                 joined.owner, Self.tag(slot, .owner),

@@ -81,6 +81,8 @@ struct LoadedState {
     /// Stays that were over before the batch.
     var pastStays: [User: [ClosedRange<Seq>]] = [:]
     var watermarks: [User: Watermarks] = [:]
+    /// Kept sessions, by name.
+    var sessions: [String: SessionPlan.Known] = [:]
     var devices: [Device: DeviceMarks] = [:]
 
     // MARK: Loading

@@ -41,6 +41,8 @@ struct Needs {
     private(set) var stays = Distinct<Pair>()
     private(set) var devices = Distinct<Device>()
     private(set) var watermarks = Distinct<Pair>()
+    /// Kept sessions.
+    private(set) var sessions = Distinct<String>()
 
     /// - Parameter looksUpAllIDs: an earlier submission may have been committed, or an id turned
     ///   out to be taken. Otherwise an append's id is looked up only where a service chose it: of
@@ -68,6 +70,9 @@ struct Needs {
                 chats.insert(change.chat)
                 wholeChats.insert(change.chat)
                 for id in change.entryIDs { ids.insert(id) }
+            case .keepSession(let keep): sessions.insert(keep.name)
+            case .keepMarks(let keep): sessions.insert(keep.name)
+            case .dropSessions(.named(let name, _)): sessions.insert(name)
             default: break
             }
         }

@@ -18,7 +18,7 @@ struct Planner {
     private(set) var newEntries: [NewEntry] = []
     private(set) var movedWatermarks = Distinct<LoadedState.User>()
     private(set) var movedDevices = Distinct<LoadedState.Device>()
-    private(set) var sessions = SessionPlan()
+    private(set) var sessions: SessionPlan
     /// An earlier submission may have been committed.
     private let isRepeated: Bool
     /// An earlier one was: a transaction is whole, so one entry that the batch names shows it.
@@ -28,6 +28,7 @@ struct Planner {
 
     init(_ state: LoadedState, _ batch: Batch) {
         self.state = state
+        sessions = SessionPlan(state.sessions)
         isRepeated = batch.attempt > 1
         wasCommitted = batch.attempt > 1 && Self.hasTraces(of: batch, in: state)
     }
@@ -59,6 +60,7 @@ struct Planner {
         case .createConversation(let create): createConversation(create)
         case .changeMembership(let change): changeMembership(change)
         case .keepSession(let keep): sessions.keep(keep)
+        case .keepMarks(let keep): sessions.keep(keep)
         case .dropSessions(let drop): sessions.drop(drop)
         default: nil
         }
@@ -323,33 +325,5 @@ struct Planner {
             movedWatermarks.insert(key)
         }
         return receipt
-    }
-}
-
-/// What becomes of the kept sessions: in the tables the drops come first, and each name is kept once.
-struct SessionPlan {
-    private(set) var kept: [String: KeepSession] = [:]
-    private(set) var droppedNames = Distinct<String>()
-    private(set) var droppedUsers = Distinct<UserID>()
-
-    mutating func keep(_ keep: KeepSession) -> Outcome {
-        kept[keep.name] = keep
-        return .done
-    }
-
-    mutating func drop(_ drop: DropSessions) -> Outcome {
-        switch drop {
-        case .named(let name):
-            kept[name] = nil
-            droppedNames.insert(name)
-        case .all(let user):
-            // What the table has under such a name may be another's.
-            for (name, keep) in kept where keep.session.user == user {
-                kept[name] = nil
-                droppedNames.insert(name)
-            }
-            droppedUsers.insert(user)
-        }
-        return .done
     }
 }

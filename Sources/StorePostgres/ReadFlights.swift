@@ -14,7 +14,8 @@ struct ReadFlights {
         var lastSeq: Seq
         var memberCount: Int
         var readSeq: Seq
-        var givenSeq: Seq?
+        /// The first entry of the present stay.
+        var staySeq: Seq
         /// Ascending, apart from each other; the open one, if any, is the last and ends at the
         /// log's end.
         var periods: [ClosedRange<Seq>]
@@ -37,11 +38,8 @@ struct ReadFlights {
     private var located: [(id: MessageID, chat: ChatID)] = []
     private var listed: [UserID] = []
     private var rosters: [(chat: ChatID, user: UserID)] = []
-    /// Of the pairs those of which it is asked, by their places.
-    private var given: [(pair: Int, given: OpenChats.Given)] = []
     private var sessionNames: [(name: String, at: WallTime)] = []
     private var sought: [(id: MessageID, user: UserID)] = []
-    private var leavers: [(user: UserID, since: WallTime)] = []
 
     // Answers, by place in the lists above.
     private var views: [Int: View] = [:]
@@ -51,7 +49,6 @@ struct ReadFlights {
     private var members: [Int: [Member]] = [:]
     private var news: [News] = []
     private var sessions: [Int: KeptSession] = [:]
-    private var departures: [Int: [ChatID]] = [:]
     private var found: [Int: [ChatID]] = [:]
 
     init(_ operations: [Operation]) {
@@ -59,9 +56,6 @@ struct ReadFlights {
         for operation in operations {
             switch operation {
             case .openChats(let open):
-                if let given = open.given {
-                    self.given += open.chats.indices.map { (pairs.count + $0, given) }
-                }
                 pairs += open.chats.map { ($0, open.user) }
             case .readLogs(let read): pairs += read.chats.map { ($0.chat, read.user) }
             case .readHistory(let read): pairs.append((read.chat, read.user))
@@ -73,9 +67,8 @@ struct ReadFlights {
             case .listMembers(let chat, let user): rosters.append((chat, user))
             case .findSession(let name, let at): sessionNames.append((name, at))
             case .findChats(let id, let user): sought.append((id, user))
-            case .listDepartures(let user, let since): leavers.append((user, since))
             case .append, .advanceCursor, .createConversation, .changeMembership, .keepSession,
-                .dropSessions:
+                .keepMarks, .dropSessions:
                 break
             }
         }
@@ -93,25 +86,10 @@ struct ReadFlights {
                 $0.addTexts(pairs) { $0.user.text }
             }
         }
-        if !given.isEmpty {
-            requests.add(.given) {
-                $0.addTexts(given) { pairs[$0.pair].chat.text }
-                $0.addTexts(given) { pairs[$0.pair].user.text }
-                $0.addTexts(given) { $0.given.device.text }
-                $0.addNumbers(given) { $0.given.since.milliseconds }
-                $0.add(OpenChats.Given.depth)
-            }
-        }
         if !sought.isEmpty {
             requests.add(.chatsOf) {
                 $0.addTexts(sought) { $0.id.text }
                 $0.addTexts(sought) { $0.user.text }
-            }
-        }
-        if !leavers.isEmpty {
-            requests.add(.departures) {
-                $0.addTexts(leavers) { $0.user.text }
-                $0.addNumbers(leavers) { $0.since.milliseconds }
             }
         }
         if !sessionNames.isEmpty {
@@ -119,6 +97,7 @@ struct ReadFlights {
                 $0.addTexts(sessionNames) { $0.name }
                 $0.addNumbers(sessionNames) { $0.at.milliseconds }
             }
+            requests.add(.keptMarks) { $0.addTexts(sessionNames) { $0.name } }
         }
         if !headChats.isEmpty {
             requests.add(.heads) { $0.addTexts(headChats) { $0.text } }
@@ -174,17 +153,14 @@ struct ReadFlights {
     private mutating func take(_ statement: Statement, _ rows: Rows, _ row: Int, place: Int) {
         switch statement {
         case .views: takeView(rows, row, place)
-        // After the views, which say who is asked about.
-        case .given:
-            views[given[place].pair]?.givenSeq = OpenChats.Given.seq(
-                mark: rows.integer(row, 1), before: rows.optionalInteger(row, 2),
-                lastSeq: rows.integer(row, 3))
         case .chatsOf: found[place, default: []].append(ChatID(trusted: rows.text(row, 1)))
-        case .departures:
-            departures[place, default: []].append(ChatID(trusted: rows.text(row, 1)))
         case .keptSessions:
             sessions[place] = KeptSession(
-                user: UserID(trusted: rows.text(row, 1)), state: rows.blob(row, 2))
+                user: UserID(trusted: rows.text(row, 1)), epoch: rows.integer(row, 2),
+                state: rows.blob(row, 3))
+        // After the sessions.
+        case .keptMarks:
+            sessions[place]?.marks.append(KeptMark(rows.text(row, 1), rows.integer(row, 2)))
         case .heads:
             heads[place] = Head(key: rows.integer(row, 1), lastSeq: rows.integer(row, 2))
         case .locate: places[place] = rows.integer(row, 1)
@@ -217,10 +193,11 @@ struct ReadFlights {
             ?? View(
                 chat: rows.integer(row, 1), lastSeq: lastSeq,
                 memberCount: Int(rows.integer(row, 3)), readSeq: rows.integer(row, 6),
-                periods: [], isPresent: false)
+                staySeq: 0, periods: [], isPresent: false)
         let first = max(1, rows.integer(row, 4))
         let ended = rows.optionalInteger(row, 5)
         view.isPresent = ended == nil
+        view.staySeq = ended == nil ? rows.integer(row, 4) : 0
         // A new chat has no entries, hence no range yet.
         let last = ended ?? lastSeq
         if first <= last { view.periods.append(first...last) }
@@ -329,7 +306,6 @@ struct ReadFlights {
         var list = 0
         var roster = 0
         var session = 0
-        var leaver = 0
         var seeker = 0
         var newsCount = 0
         var reply = 0
@@ -385,14 +361,11 @@ struct ReadFlights {
             case .findChats:
                 defer { seeker += 1 }
                 return .chats(found[seeker] ?? [])
-            case .listDepartures:
-                defer { leaver += 1 }
-                return .chats(departures[leaver] ?? [])
             case .findSession:
                 defer { session += 1 }
                 return .session(sessions[session])
             case .append, .advanceCursor, .createConversation, .changeMembership, .keepSession,
-                .dropSessions:
+                .keepMarks, .dropSessions:
                 return .refused(.notFound)
             }
         }
@@ -404,7 +377,7 @@ struct ReadFlights {
         }
         return OpenedChat(
             chat: chat, access: view.access, lastSeq: view.end, readSeq: view.readSeq,
-            memberCount: view.isPresent ? view.memberCount : 0, givenSeq: view.givenSeq)
+            memberCount: view.isPresent ? view.memberCount : 0, staySeq: view.staySeq)
     }
 
     private func logs(

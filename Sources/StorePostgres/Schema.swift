@@ -168,11 +168,18 @@ enum Schema {
         CREATE TABLE martlet.kept_sessions (
             name text COLLATE "C" PRIMARY KEY,
             member text COLLATE "C" NOT NULL,
+            epoch bigint NOT NULL,
             until bigint NOT NULL,
             state bytea NOT NULL
-        );
+        ) WITH (fillfactor = 70);
         CREATE INDEX kept_sessions_member ON martlet.kept_sessions (member);
         CREATE INDEX kept_sessions_until ON martlet.kept_sessions (until);
+        CREATE TABLE martlet.kept_marks (
+            name text COLLATE "C" NOT NULL,
+            item text COLLATE "C" NOT NULL,
+            seq bigint NOT NULL,
+            PRIMARY KEY (name, item)
+        ) WITH (fillfactor = 70);
         """
 }
 

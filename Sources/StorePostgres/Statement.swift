@@ -11,14 +11,14 @@
 enum Statement: String, CaseIterable {
     // A write's first flight
     case begin, createChats, lock, presences, members, stays, sends, stored, places, devices
-    case watermarks, creatorMarks
+    case watermarks, creatorMarks, sessions
     // Its second
     case insertEntries, endStays, insertStays, setDevices, setWatermarks, setHeads
-    case dropSessions, keepSessions, pruneSessions, announce, commit
+    case dropSessions, clearMarks, keepSessions, setMarks, pruneSessions, announce, commit
     case rollback
     // Reads
-    case views, given, heads, locate, conversations, listMembers, clock, receipts, arrivals, entries
-    case keptSessions, departures, chatsOf
+    case views, heads, locate, conversations, listMembers, clock, receipts, arrivals, entries
+    case keptSessions, keptMarks, chatsOf
     case probe, replan
 
     /// How a row of `entries e` is read: `EntryRow`.
@@ -147,6 +147,13 @@ enum Statement: String, CaseIterable {
                 WHERE w.chat = c.key AND w.member = n.member OFFSET 0) w
             """
 
+        // In the order of names, so that two instances do not wait for each other.
+        case .sessions:
+            """
+            SELECT k.name, k.member, k.epoch FROM martlet.kept_sessions k
+            WHERE k.name = ANY ($1::text[]) ORDER BY k.name FOR NO KEY UPDATE
+            """
+
         case .insertEntries:
             """
             INSERT INTO martlet.entries
@@ -198,22 +205,35 @@ enum Statement: String, CaseIterable {
 
         case .dropSessions:
             """
-            DELETE FROM martlet.kept_sessions
-            WHERE name = ANY ($1::text[]) OR member = ANY ($2::text[])
+            WITH gone AS (
+                DELETE FROM martlet.kept_sessions
+                WHERE name = ANY ($1::text[]) OR member = ANY ($2::text[]) RETURNING name)
+            DELETE FROM martlet.kept_marks m USING gone WHERE m.name = gone.name
             """
+        case .clearMarks: "DELETE FROM martlet.kept_marks WHERE name = ANY ($1::text[])"
         case .keepSessions:
             """
-            INSERT INTO martlet.kept_sessions (name, member, until, state)
-            SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bytea[])
-            ON CONFLICT (name) DO UPDATE
-                SET member = excluded.member, until = excluded.until, state = excluded.state
+            INSERT INTO martlet.kept_sessions AS k (name, member, epoch, until, state)
+            SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bytea[])
+            ON CONFLICT (name) DO UPDATE SET member = excluded.member, epoch = excluded.epoch,
+                until = excluded.until, state = excluded.state
+            WHERE k.epoch <= excluded.epoch
+            """
+        case .setMarks:
+            """
+            INSERT INTO martlet.kept_marks (name, item, seq)
+            SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[])
+            ON CONFLICT (name, item) DO UPDATE SET seq = excluded.seq
             """
         // A few that are over with each batch that keeps some; more than come.
         case .pruneSessions:
             """
-            DELETE FROM martlet.kept_sessions WHERE name IN (
-                SELECT name FROM martlet.kept_sessions WHERE until < $1::bigint
-                ORDER BY until LIMIT $2::bigint FOR UPDATE SKIP LOCKED)
+            WITH gone AS (
+                DELETE FROM martlet.kept_sessions WHERE name IN (
+                    SELECT name FROM martlet.kept_sessions WHERE until < $1::bigint
+                    ORDER BY until LIMIT $2::bigint FOR UPDATE SKIP LOCKED)
+                RETURNING name)
+            DELETE FROM martlet.kept_marks m USING gone WHERE m.name = gone.name
             """
 
         // Told at COMMIT, to every session that listens; the same twice is told once.
@@ -235,30 +255,6 @@ enum Statement: String, CaseIterable {
             LEFT JOIN martlet.watermarks w ON w.chat = m.chat AND w.member = m.member
             ORDER BY n.place, m.key
             """
-        case .given:
-            """
-            SELECT n.place, coalesce(d.delivered, 0), b.seq, v.last_seq
-            FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) WITH ORDINALITY
-                AS n (chat, member, device, since, place)
-            JOIN martlet.chats c ON c.id = n.chat
-            CROSS JOIN LATERAL (
-                SELECT CASE WHEN bool_or(m.ended_seq IS NULL) THEN c.last_seq
-                    ELSE coalesce(max(m.ended_seq), 0) END AS last_seq
-                FROM (
-                    SELECT * FROM martlet.memberships m
-                    WHERE m.member = n.member AND m.chat = c.key OFFSET 0) m
-            ) v
-            LEFT JOIN LATERAL (
-                SELECT * FROM martlet.cursors d
-                WHERE d.chat = c.key AND d.member = n.member AND d.device = n.device OFFSET 0
-            ) d ON true
-            LEFT JOIN LATERAL (
-                SELECT e.seq FROM martlet.entries e
-                WHERE e.chat = c.key AND e.seq >= v.last_seq - $5::bigint AND e.seq <= v.last_seq
-                    AND e.created_at < n.since
-                ORDER BY e.seq DESC LIMIT 1
-            ) b ON true
-            """
         case .chatsOf:
             """
             SELECT n.place, c.id
@@ -272,26 +268,19 @@ enum Statement: String, CaseIterable {
                     AND (m.ended_seq IS NULL OR m.ended_seq >= e.seq))
             ORDER BY n.place, c.key
             """
-        case .departures:
-            """
-            SELECT DISTINCT n.place, c.id, c.key
-            FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS n (member, since, place)
-            CROSS JOIN LATERAL (
-                SELECT m.chat, max(m.ended_seq) AS ended_seq FROM (
-                    SELECT * FROM martlet.memberships m WHERE m.member = n.member OFFSET 0) m
-                GROUP BY m.chat HAVING bool_and(m.ended_seq IS NOT NULL)) m
-            JOIN martlet.chats c ON c.key = m.chat
-            CROSS JOIN LATERAL (
-                SELECT * FROM martlet.entries e
-                WHERE e.chat = m.chat AND e.seq = m.ended_seq OFFSET 0) e
-            WHERE e.created_at >= n.since
-            ORDER BY n.place, c.key
-            """
         case .keptSessions:
             """
-            SELECT n.place, k.member, k.state
+            SELECT n.place, k.member, k.epoch, k.state
             FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS n (name, at, place)
             JOIN martlet.kept_sessions k ON k.name = n.name AND k.until >= n.at
+            """
+        case .keptMarks:
+            """
+            SELECT n.place, m.item, m.seq
+            FROM unnest($1::text[]) WITH ORDINALITY AS n (name, place)
+            CROSS JOIN LATERAL (
+                SELECT * FROM martlet.kept_marks m WHERE m.name = n.name OFFSET 0) m
+            ORDER BY n.place, m.item
             """
         case .heads:
             """

@@ -56,10 +56,13 @@ extension Needs {
         if !creations.isEmpty {
             requests.add(.createChats) { $0.addCreations(creations) }
         }
-        requests.add(.lock) {
-            $0.addTexts(chats.elements) { $0.text }
-            $0.addTexts(directPairs) { $0 }
+        if !chats.isEmpty || !directPairs.isEmpty {
+            requests.add(.lock) {
+                $0.addTexts(chats.elements) { $0.text }
+                $0.addTexts(directPairs) { $0 }
+            }
         }
+        if !sessions.isEmpty { requests.add(.sessions) { $0.addTexts(sessions.elements) { $0 } } }
         if !wholeChats.isEmpty {
             requests.add(.members) {
                 $0.addTexts(wholeChats.elements) { $0.text }
@@ -118,6 +121,9 @@ extension Needs {
                 case .places: state.addPlace(rows, row)
                 case .devices: state.addDevice(rows, row)
                 case .watermarks, .creatorMarks: state.addWatermarks(rows, row)
+                case .sessions:
+                    state.sessions[rows.text(row, 0)] = SessionPlan.Known(
+                        user: UserID(trusted: rows.text(row, 1)), epoch: rows.integer(row, 2))
                 default: break
                 }
             }
@@ -257,7 +263,6 @@ extension Planner {
         return requests
     }
 
-    /// In the order of names, so that two instances do not wait for each other.
     private func addSessions(_ requests: inout Requests) {
         let (names, users) = (sessions.droppedNames.elements, sessions.droppedUsers.elements)
         if !names.isEmpty || !users.isEmpty {
@@ -266,17 +271,34 @@ extension Planner {
                 $0.addTexts(users) { $0.text }
             }
         }
+        let cleared = sessions.clearedNames.elements
+        if !cleared.isEmpty { requests.add(.clearMarks) { $0.addTexts(cleared) { $0 } } }
+        // In the order of names, so that two instances do not wait for each other.
         let kept = sessions.kept.values.sorted { $0.name < $1.name }
-        guard let at = kept.map(\.at).max() else { return }
-        requests.add(.keepSessions) {
-            $0.addTexts(kept) { $0.name }
-            $0.addTexts(kept) { $0.session.user.text }
-            $0.addNumbers(kept) { $0.until.milliseconds }
-            $0.addBlobs(kept) { $0.session.state }
+        if !kept.isEmpty {
+            requests.add(.keepSessions) {
+                $0.addTexts(kept) { $0.name }
+                $0.addTexts(kept) { $0.user.text }
+                $0.addNumbers(kept) { $0.epoch }
+                $0.addNumbers(kept) { $0.until.milliseconds }
+                $0.addBlobs(kept) { $0.state }
+            }
         }
-        requests.add(.pruneSessions) {
-            $0.add(at.milliseconds)
-            $0.add(Int64(4 * kept.count))
+        let marks = sessions.marks.sorted {
+            ($0.key.name, $0.key.item.text) < ($1.key.name, $1.key.item.text)
+        }
+        if !marks.isEmpty {
+            requests.add(.setMarks) {
+                $0.addTexts(marks) { $0.key.name }
+                $0.addTexts(marks) { $0.key.item.text }
+                $0.addNumbers(marks) { $0.value }
+            }
+        }
+        if let at = kept.map(\.at).max() {
+            requests.add(.pruneSessions) {
+                $0.add(at.milliseconds)
+                $0.add(Int64(4 * kept.count))
+            }
         }
     }
 

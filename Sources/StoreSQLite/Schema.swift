@@ -102,11 +102,18 @@ enum Schema {
         CREATE TABLE kept_sessions (
             name TEXT PRIMARY KEY,
             user TEXT NOT NULL,
-            state BLOB NOT NULL,
-            until INTEGER NOT NULL
-        ) STRICT, WITHOUT ROWID;
+            epoch INTEGER NOT NULL,
+            until INTEGER NOT NULL,
+            state BLOB NOT NULL
+        ) STRICT;
         CREATE INDEX kept_sessions_user ON kept_sessions (user);
         CREATE INDEX kept_sessions_until ON kept_sessions (until);
+        CREATE TABLE kept_marks (
+            name TEXT NOT NULL REFERENCES kept_sessions (name) ON DELETE CASCADE,
+            item TEXT NOT NULL,
+            seq INTEGER NOT NULL,
+            PRIMARY KEY (name, item)
+        ) STRICT, WITHOUT ROWID;
         """
 
     /// Brings a file to this binary's version, each migration in a transaction of its own.

@@ -2,53 +2,96 @@ import Basics
 import Domain
 import StoreCore
 
-/// Sessions that others may go on with.
+/// Sessions that others may go on with. Their marks go with them (`ON DELETE CASCADE`).
 struct KeptStatements {
+    let epoch: Statement
     let keep: Statement
     let prune: Statement
     let dropNamed: Statement
     let dropUser: Statement
+    let dropMarks: Statement
+    let setMark: Statement
     let find: Statement
+    let marks: Statement
 
     /// Rows that are over and go with each that is kept: more than come.
     static let pruned = 4
 
     init(_ connection: Connection) throws(SQLError) {
+        epoch = try connection.prepare("SELECT epoch FROM kept_sessions WHERE name = ?1")
         keep = try connection.prepare(
             """
-            INSERT INTO kept_sessions (name, user, state, until) VALUES (?1, ?2, ?3, ?4)
-            ON CONFLICT DO UPDATE SET user = ?2, state = ?3, until = ?4
+            INSERT INTO kept_sessions (name, user, epoch, until, state)
+            VALUES (?1, ?2, ?3, ?4, ?5)
+            ON CONFLICT DO UPDATE SET user = ?2, epoch = ?3, until = ?4, state = ?5
             """)
         prune = try connection.prepare(
             """
             DELETE FROM kept_sessions WHERE name IN
                 (SELECT name FROM kept_sessions WHERE until < ?1 LIMIT \(Self.pruned))
             """)
-        dropNamed = try connection.prepare("DELETE FROM kept_sessions WHERE name = ?1")
+        dropNamed = try connection.prepare(
+            "DELETE FROM kept_sessions WHERE name = ?1 AND epoch <= ?2")
         dropUser = try connection.prepare("DELETE FROM kept_sessions WHERE user = ?1")
+        dropMarks = try connection.prepare("DELETE FROM kept_marks WHERE name = ?1")
+        setMark = try connection.prepare(
+            """
+            INSERT INTO kept_marks (name, item, seq) VALUES (?1, ?2, ?3)
+            ON CONFLICT DO UPDATE SET seq = ?3
+            """)
         find = try connection.prepare(
-            "SELECT user, state FROM kept_sessions WHERE name = ?1 AND until >= ?2")
+            "SELECT user, epoch, state FROM kept_sessions WHERE name = ?1 AND until >= ?2")
+        marks = try connection.prepare(
+            "SELECT item, seq FROM kept_marks WHERE name = ?1 ORDER BY item")
     }
 }
 
 extension Session {
+    private func epoch(of name: String) throws(SQLError) -> Int64? {
+        let statement = statements.kept.epoch
+        statement.bind(1, name)
+        guard try statement.step() else { return nil }
+        defer { statement.reset() }
+        return statement.integer(0)
+    }
+
     func keepSession(_ keep: KeepSession) throws(SQLError) -> Outcome {
+        if let epoch = try epoch(of: keep.name), epoch > keep.epoch {
+            return .refused(.alreadyExists)
+        }
         let prune = statements.kept.prune
         prune.bind(1, keep.at.milliseconds)
         try prune.run()
+        let dropMarks = statements.kept.dropMarks
+        dropMarks.bind(1, keep.name)
+        try dropMarks.run()
         let statement = statements.kept.keep
         statement.bind(1, keep.name)
-        statement.bind(2, keep.session.user.text)
-        statement.bind(3, keep.session.state)
+        statement.bind(2, keep.user.text)
+        statement.bind(3, keep.epoch)
         statement.bind(4, keep.until.milliseconds)
+        statement.bind(5, keep.state)
         try statement.run()
+        return .done
+    }
+
+    func keepMarks(_ keep: KeepMarks) throws(SQLError) -> Outcome {
+        guard try epoch(of: keep.name) == keep.epoch else { return .refused(.notFound) }
+        let statement = statements.kept.setMark
+        for mark in keep.marks {
+            statement.bind(1, keep.name)
+            statement.bind(2, mark.item)
+            statement.bind(3, mark.seq)
+            try statement.run()
+        }
         return .done
     }
 
     func dropSessions(_ drop: DropSessions) throws(SQLError) -> Outcome {
         switch drop {
-        case .named(let name):
+        case .named(let name, let epoch):
             statements.kept.dropNamed.bind(1, name)
+            statements.kept.dropNamed.bind(2, epoch)
             try statements.kept.dropNamed.run()
         case .all(let user):
             statements.kept.dropUser.bind(1, user.text)
@@ -62,8 +105,13 @@ extension Session {
         statement.bind(1, name)
         statement.bind(2, at.milliseconds)
         guard try statement.step() else { return .session(nil) }
-        defer { statement.reset() }
-        return .session(
-            KeptSession(user: UserID(trusted: statement.text(0)), state: statement.blob(1)))
+        var found = KeptSession(
+            user: UserID(trusted: statement.text(0)), epoch: statement.integer(1),
+            state: statement.blob(2))
+        statement.reset()
+        let marks = statements.kept.marks
+        marks.bind(1, name)
+        while try marks.step() { found.marks.append(KeptMark(marks.text(0), marks.integer(1))) }
+        return .session(found)
     }
 }

@@ -9,9 +9,6 @@ struct ReadStatements {
     let conversations: Statement
     let members: Statement
     let marks: Statement
-    let deviceMark: Statement
-    let before: Statement
-    let departures: Statement
     let chatName: Statement
 
     init(_ connection: Connection) throws(SQLError) {
@@ -45,27 +42,7 @@ struct ReadStatements {
             """)
         marks = try connection.prepare(
             "SELECT user, delivered, public_read FROM watermarks WHERE chat = ?1")
-        deviceMark = try connection.prepare(
-            "SELECT delivered FROM cursors WHERE chat = ?1 AND user = ?2 AND device = ?3")
-        before = try connection.prepare(
-            """
-            SELECT position FROM entries
-            WHERE position >= ?1 AND position <= ?2 AND created_at < ?3
-            ORDER BY position DESC LIMIT 1
-            """)
         chatName = try connection.prepare("SELECT id FROM chats WHERE key = ?1")
-        departures = try connection.prepare(
-            """
-            SELECT DISTINCT c.id, c.key
-            FROM memberships m
-            CROSS JOIN chats c ON c.key = m.chat
-            CROSS JOIN entries e ON e.position = (m.chat << 32 | m.ended_seq)
-            WHERE m.user = ?1 AND m.ended_seq IS NOT NULL AND e.created_at >= ?2
-                AND NOT EXISTS (
-                    SELECT 1 FROM memberships p
-                    WHERE p.chat = m.chat AND p.user = m.user AND p.ended_seq IS NULL)
-            ORDER BY c.key
-            """)
     }
 }
 
@@ -78,6 +55,8 @@ struct View {
     /// end.
     var periods: [ClosedRange<Seq>]
     var isPresent: Bool
+    /// The first entry of the present stay, 0 for who was there from the creation on, or is no more.
+    var staySeq: Seq
 
     /// Up to where the user may see: the log's end, for a former member the last period's end.
     var end: Seq { isPresent ? lastSeq : periods.last?.upperBound ?? 0 }
@@ -100,10 +79,12 @@ extension Session {
                 view
                 ?? View(
                     chat: statement.integer(0), lastSeq: lastSeq,
-                    memberCount: Int(statement.integer(2)), periods: [], isPresent: false)
+                    memberCount: Int(statement.integer(2)), periods: [], isPresent: false,
+                    staySeq: 0)
             let first = max(1, statement.integer(3))
             let ended = statement.optionalInteger(4)
             next.isPresent = ended == nil
+            next.staySeq = ended == nil ? statement.integer(3) : 0
             // A new chat has no entries, hence no range yet.
             let last = ended ?? lastSeq
             if first <= last { next.periods.append(first...last) }
@@ -126,7 +107,7 @@ extension Session {
                     chat: chat, access: view.access, lastSeq: view.end,
                     readSeq: try readMark(view.chat, open.user),
                     memberCount: view.isPresent ? view.memberCount : 0,
-                    givenSeq: try given(open, view)))
+                    staySeq: view.staySeq))
         }
         return .opened(opened)
     }
@@ -142,38 +123,6 @@ extension Session {
             return .chats([])
         }
         return .chats([chat])
-    }
-
-    func departures(of user: UserID, since: WallTime) throws(SQLError) -> Outcome {
-        let statement = statements.reads.departures
-        statement.bind(1, user.text)
-        statement.bind(2, since.milliseconds)
-        var chats: [ChatID] = []
-        while try statement.step() { chats.append(ChatID(trusted: statement.text(0))) }
-        return .chats(chats)
-    }
-
-    private func given(_ open: OpenChats, _ view: View) throws(SQLError) -> Seq? {
-        guard let given = open.given else { return nil }
-        let device = statements.reads.deviceMark
-        device.bind(1, view.chat)
-        device.bind(2, open.user.text)
-        device.bind(3, given.device.text)
-        var mark: Seq = 0
-        if try device.step() {
-            mark = device.integer(0)
-            device.reset()
-        }
-        let before = statements.reads.before
-        before.bind(1, Place.of(chat: view.chat, seq: max(0, view.end - OpenChats.Given.depth)))
-        before.bind(2, Place.of(chat: view.chat, seq: view.end))
-        before.bind(3, given.since.milliseconds)
-        var last: Seq?
-        if try before.step() {
-            last = Place.seq(before.integer(0))
-            before.reset()
-        }
-        return OpenChats.Given.seq(mark: mark, before: last, lastSeq: view.end)
     }
 
     func readLogs(_ read: ReadLogs) throws(SQLError) -> Outcome {

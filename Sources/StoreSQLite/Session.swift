@@ -207,6 +207,8 @@ final class Session {
             return try changeMembership(change, submission)
         case .keepSession(let keep):
             return try keepSession(keep)
+        case .keepMarks(let keep):
+            return try keepMarks(keep)
         case .dropSessions(let drop):
             return try dropSessions(drop)
         default:
@@ -226,7 +228,6 @@ final class Session {
         case .readNews(let read): .news(try news(read))
         case .listConversations(let user): .conversations(try conversations(of: user))
         case .listMembers(let chat, let user): try members(of: chat, for: user)
-        case .listDepartures(let user, let since): try departures(of: user, since: since)
         case .findSession(let name, let at): try findSession(name, at: at)
         default: nil
         }

@@ -62,31 +62,35 @@ import Testing
                 chat, user, delivered: position(&random, h), read: position(&random, h),
                 isPrivate: random.below(3) == 0, device: random.pick(["phone", "tv"]))
         case 16:
-            let given = OpenChats.Given(
-                device: random.pick(["phone", "tv"]),
-                since: WallTime(milliseconds: h.time.milliseconds - Int64(random.below(30))))
-            return .openChats(
-                OpenChats(
-                    user: user, chats: Self.chats, given: random.pick([nil, given])))
+            return .openChats(OpenChats(user: user, chats: Self.chats))
         case 17:
+            let name = random.pick(["s1", "s2", "t1"])
+            let epoch = Int64(random.below(3))
+            if random.below(2) == 0 {
+                return .keepMarks(
+                    KeepMarks(
+                        name: name, epoch: epoch,
+                        marks: [
+                            KeptMark(
+                                random.pick(["c", "\u{E9}", "e\u{301}"]), Seq(random.below(9))),
+                            KeptMark("d", Seq(random.below(3)) - 1),
+                        ]))
+            }
             return .keepSession(
                 KeepSession(
-                    name: random.pick(["s1", "s2", "t1"]),
-                    session: KeptSession(user: user, state: [UInt8(random.below(256)), 0]),
+                    name: name, user: user, epoch: epoch, state: [UInt8(random.below(256)), 0],
                     at: WallTime(milliseconds: Int64(random.below(20))),
-                    until: WallTime(milliseconds: Int64(random.below(60)))))
+                    // What is over may be gone or not.
+                    until: WallTime(milliseconds: 20 + Int64(random.below(40)))))
         case 18:
             return random.pick([
                 .dropSessions(.all(of: user)),
-                .dropSessions(.named(random.pick(["s1", "s2", "t1", "none"]))),
+                .dropSessions(
+                    .named(random.pick(["s1", "s2", "t1", "none"]), epoch: Int64(random.below(3)))),
                 .findSession(
                     random.pick(["s1", "s2", "t1"]),
                     at: WallTime(milliseconds: 20 + Int64(random.below(40)))),
                 .findSession("s1", at: WallTime(milliseconds: 20)),
-                .listDepartures(
-                    user,
-                    since: WallTime(
-                        milliseconds: h.time.milliseconds - Int64(random.below(40)))),
             ])
         case 19:
             let from = Self.chats.map { ReadLogs.From(chat: $0, after: Seq(random.below(12) - 1)) }

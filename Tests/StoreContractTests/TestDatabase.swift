@@ -19,7 +19,7 @@ final class TestDatabase {
         return "template_martlet"
     }
     private static let tables = [
-        "chats", "memberships", "entries", "watermarks", "cursors", "kept_sessions",
+        "chats", "memberships", "entries", "watermarks", "cursors", "kept_sessions", "kept_marks",
     ]
 
     let server: PostgresServer

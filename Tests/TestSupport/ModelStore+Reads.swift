@@ -5,7 +5,7 @@ extension ModelState {
     /// The answer to a read. A write is answered by `apply`.
     func read(_ operation: Operation) -> Outcome {
         switch operation {
-        case .openChats(let open): .opened(open.chats.map { opened($0, open) })
+        case .openChats(let open): .opened(open.chats.map { opened($0, open.user) })
         case .readLogs(let read): .logs(readLogs(read))
         case .readHistory(let read): readHistory(read)
         case .readRange(let read): .range(readRange(read))
@@ -16,11 +16,9 @@ extension ModelState {
         case .listConversations(let user):
             .conversations(chats.indices.compactMap { conversation($0, for: user) })
         case .listMembers(let chat, let user): members(of: chat, for: user)
-        case .listDepartures(let user, let since): .chats(departures(of: user, since: since))
-        case .findSession(let name, let at):
-            .session(sessions[name].flatMap { $0.until >= at ? $0.session : nil })
+        case .findSession(let name, let at): .session(findSession(name, at: at))
         case .append, .advanceCursor, .createConversation, .changeMembership, .keepSession,
-            .dropSessions:
+            .keepMarks, .dropSessions:
             .head(0)
         }
     }
@@ -39,8 +37,7 @@ extension ModelState {
         }
     }
 
-    private func opened(_ id: ChatID, _ open: OpenChats) -> OpenedChat {
-        let user = open.user
+    private func opened(_ id: ChatID, _ user: UserID) -> OpenedChat {
         let nothing = OpenedChat(
             chat: id, access: .none, lastSeq: 0, readSeq: 0, memberCount: 0)
         guard let index = index(of: id) else { return nothing }
@@ -51,23 +48,17 @@ extension ModelState {
             chat: id, access: access, lastSeq: end(chat, access),
             readSeq: chat.users[user.text.name]?.read ?? 0,
             memberCount: access == .member ? chat.memberCount : 0,
-            givenSeq: open.given.flatMap { given($0, chat, user) })
+            staySeq: chat.presence(of: user).map { chat.periods[$0].joinedSeq } ?? 0)
     }
 
-    private func given(_ given: OpenChats.Given, _ chat: Chat, _ user: UserID) -> Seq? {
-        let key = Device(user: user.text.name, device: given.device.text.name)
-        let mark = chat.devices[key]?.delivered ?? 0
-        let end = end(chat, access(chat, user))
-        let before = chat.log.prefix(Int(end)).last { $0.createdAt < given.since }?.seq ?? 0
-        let found = max(mark, before)
-        return found >= end - OpenChats.Given.depth ? found : nil
-    }
-
-    private func departures(of user: UserID, since: WallTime) -> [ChatID] {
-        chats.filter { chat in
-            guard case .former(let last) = access(chat, user) else { return false }
-            return chat.log[Int(last) - 1].createdAt >= since
-        }.map(\.id)
+    private func findSession(_ name: String, at: WallTime) -> KeptSession? {
+        guard let kept = sessions[name], kept.until >= at else { return nil }
+        return KeptSession(
+            user: kept.user, epoch: kept.epoch, state: kept.state,
+            marks: (marks[name] ?? [:]).map {
+                KeptMark(String(decoding: $0.key, as: UTF8.self), $0.value)
+            }
+            .sorted { $0.item.name.lexicographicallyPrecedes($1.item.name) })
     }
 
     private func readLogs(_ read: ReadLogs) -> [LogPage] {

@@ -84,6 +84,8 @@ package struct ModelState: Sendable {
     var directIndex: [[Name]: Int] = [:]
     var entryPlaces: [Name: Place] = [:]
     var sessions: [String: KeepSession] = [:]
+    /// By session and item.
+    var marks: [String: [Name: Seq]] = [:]
 
     package init() {}
 
@@ -108,13 +110,24 @@ package struct ModelState: Sendable {
             case .changeMembership(let change):
                 outcomes.append(changeMembership(change, wasCommitted: wasCommitted))
             case .keepSession(let keep):
-                sessions[keep.name] = keep
-                outcomes.append(.done)
-            case .dropSessions(.named(let name)):
-                sessions[name] = nil
-                outcomes.append(.done)
-            case .dropSessions(.all(let user)):
-                sessions = sessions.filter { $0.value.session.user != user }
+                if let known = sessions[keep.name], known.epoch > keep.epoch {
+                    outcomes.append(.refused(.alreadyExists))
+                } else {
+                    sessions[keep.name] = keep
+                    marks[keep.name] = nil
+                    outcomes.append(.done)
+                }
+            case .keepMarks(let keep):
+                if sessions[keep.name]?.epoch == keep.epoch {
+                    for mark in keep.marks {
+                        marks[keep.name, default: [:]][mark.item.name] = mark.seq
+                    }
+                    outcomes.append(.done)
+                } else {
+                    outcomes.append(.refused(.notFound))
+                }
+            case .dropSessions(let drop):
+                self.drop(drop)
                 outcomes.append(.done)
             default:
                 outcomes.append(nil)
@@ -122,6 +135,19 @@ package struct ModelState: Sendable {
         }
         return zip(batch.operations, outcomes).map { operation, outcome in
             outcome ?? read(operation)
+        }
+    }
+
+    private mutating func drop(_ drop: DropSessions) {
+        let gone = sessions.filter { name, kept in
+            switch drop {
+            case .named(let dropped, let epoch): name == dropped && kept.epoch <= epoch
+            case .all(let user): kept.user == user
+            }
+        }
+        for name in gone.keys {
+            sessions[name] = nil
+            marks[name] = nil
         }
     }
 
