@@ -39,13 +39,17 @@ def contents(client, namespace="/", event="message"):
 
 
 def expect_contents(client, wanted, namespace="/", event="message"):
-    """These and no others, each once, in order where the client keeps it."""
+    """These and no others, each once; those of a chat in its order where the client keeps it."""
     client.inbox.wait_until(f"{wanted}", lambda: len(
         contents(client, namespace, event)) >= len(wanted), BACK_S)
-    came = contents(client, namespace, event)
-    if not client.keeps_order:
-        came, wanted = sorted(came), sorted(wanted)
-    same(f"what {client.inbox.who} heard", came, wanted)
+    same(f"what {client.inbox.who} heard", sorted(contents(client, namespace, event)),
+         sorted(wanted))
+    if client.keeps_order:
+        seqs = {}
+        for each in client.inbox.find(event, namespace):
+            seqs.setdefault(each.payload["chatId"], []).append(each.payload["seq"])
+        for chat, came in seqs.items():
+            same(f"the order of {chat}", came, sorted(came))
 
 
 def expect_recovered(client, times=2, namespace="/"):
