@@ -36,9 +36,9 @@ final class EngineSession {
     // While it polls
     var poll: ParkedPoll?
     /// The name of the poll that was answered last; nil where it had none.
-    var answeredPoll: UInt64?
+    @Named var answeredPoll: UInt64?
     /// The same of the POST that was taken in last.
-    var takenPost: UInt64?
+    @Named var takenPost: UInt64?
     /// The connection that a POST is coming in on.
     var post: ConnectionKey?
     var probe: Probe?
@@ -46,7 +46,7 @@ final class EngineSession {
     /// How far its sessions had been given each chat when the ping went that is under way.
     var pinged: [DeliveredMark] = []
     /// The same, acknowledged.
-    var acknowledged: [DeliveredMark.Place: Seq] = [:]
+    var acknowledged = Marks()
     /// Joins, refused ones too.
     var joins = WindowCounter()
     /// It was given an entry since the last ping.
@@ -79,19 +79,41 @@ enum EngineFace {
 /// Who speaks in one namespace.
 struct NamespaceClient {
     let session: Session
+    private let emailBox: Box?
+
+    /// Most have none, and one word is less than a text.
+    private final class Box {
+        let text: String
+        init(_ text: String) { self.text = text }
+    }
+
+    init(session: Session, email: String?) {
+        self.session = session
+        emailBox = email.map(Box.init)
+    }
+
     /// Of the token; told to others in the ns dialect only.
-    let email: String?
+    var email: String? { emailBox?.text }
 }
 
-/// A GET that waits until there is something to say.
-struct ParkedPoll {
+/// A GET that waits until there is something to say. An object, so that a session without one is small.
+final class ParkedPoll {
     let connection: ConnectionKey
     let request: HTTPRequest
     /// By which its client tells it from its others (`t` in the query); nil where it does not.
     let name: UInt64?
     /// During an upgrade: a client that has read "3probe" waits for this poll to end before it says
     /// "5", so it is answered with a noop then.
-    var noopDue: Instant?
+    let noopDue: Instant?
+
+    init(
+        connection: ConnectionKey, request: HTTPRequest, name: UInt64?, noopDue: Instant?
+    ) {
+        self.connection = connection
+        self.request = request
+        self.name = name
+        self.noopDue = noopDue
+    }
 }
 
 /// A WebSocket that wants to be the session's.
@@ -114,8 +136,87 @@ struct DeliveredMark {
     let isTold: Bool
 }
 
-/// A Socket.IO packet with binary parts, while they come.
-struct BinaryEvent {
+/// A hash that names something, or none, in eight bytes instead of the sixteen that an optional takes.
+@propertyWrapper struct Named {
+    private var hash: UInt64 = 0
+
+    init(wrappedValue: UInt64?) { self.wrappedValue = wrappedValue }
+
+    /// One hash of all there are stands for none: who has it is as if they named nothing.
+    var wrappedValue: UInt64? {
+        get { hash == 0 ? nil : hash }
+        set { hash = newValue ?? 0 }
+    }
+}
+
+/// A seq for each place: a list while there are few, as nearly always, and a table for who follows many.
+struct Marks {
+    private struct Entry {
+        let place: DeliveredMark.Place
+        var seq: Seq
+    }
+
+    /// One word.
+    private enum Storage {
+        case list([Entry])
+        case table([DeliveredMark.Place: Seq])
+    }
+
+    private var storage = Storage.list([])
+    private static let longestList = 16
+
+    subscript(place: DeliveredMark.Place) -> Seq? {
+        get {
+            switch storage {
+            case .list(let list): list.first { $0.place == place }?.seq
+            case .table(let table): table[place]
+            }
+        }
+        set {
+            // Held here alone while it changes, so that it is not copied.
+            if case .list(var list) = storage {
+                storage = .list([])
+                if let index = list.firstIndex(where: { $0.place == place }) {
+                    if let newValue { list[index].seq = newValue } else { list.remove(at: index) }
+                } else if let newValue {
+                    list.append(Entry(place: place, seq: newValue))
+                }
+                storage =
+                    list.count <= Self.longestList
+                    ? .list(list)
+                    : .table(Dictionary(uniqueKeysWithValues: list.map { ($0.place, $0.seq) }))
+            } else if case .table(var table) = storage {
+                storage = .list([])
+                table[place] = newValue
+                storage = .table(table)
+            }
+        }
+    }
+
+    /// By chat.
+    func of(_ session: SubscriberKey) -> [ChatID: Seq] {
+        var marks: [ChatID: Seq] = [:]
+        switch storage {
+        case .list(let list):
+            for entry in list where entry.place.session == session {
+                marks[entry.place.chat] = entry.seq
+            }
+        case .table(let table):
+            for (place, seq) in table where place.session == session { marks[place.chat] = seq }
+        }
+        return marks
+    }
+
+    mutating func forget(_ session: SubscriberKey) {
+        switch storage {
+        case .list(let list): storage = .list(list.filter { $0.place.session != session })
+        case .table(let table): storage = .table(table.filter { $0.key.session != session })
+        }
+    }
+}
+
+/// A Socket.IO packet with binary parts, while they come. An object, as above.
+final class BinaryEvent {
     let packet: SocketPacket
     /// The packet's text, whose ranges the head has.
     let text: [UInt8]

@@ -313,12 +313,10 @@ extension GatewayShard {
             !recovery.isOver
         else { return }
         var retained = RecoverableSession(
-            name: recovery.pass.name, user: session.user.id, epoch: recovery.epoch, received: [:],
-            left: recovery.left, given: recovery.given, offsetAtStart: recovery.offsetAtStart,
+            name: recovery.pass.name, user: session.user.id, epoch: recovery.epoch,
+            received: engine.acknowledged.of(session.key), left: recovery.left,
+            given: recovery.given, offsetAtStart: recovery.offsetAtStart,
             topics: followedTopics(of: session).sorted { $0.text < $1.text })
-        for (place, seq) in engine.acknowledged where place.session == session.key {
-            retained.received[place.chat] = seq
-        }
         if case .recover(let recovering) = session.job?.kind {
             let followed = Set(retained.topics)
             retained.topics += recovering.topics.filter { !followed.contains($0) }

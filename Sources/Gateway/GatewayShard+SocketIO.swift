@@ -40,11 +40,10 @@ extension GatewayShard {
 
     /// A binary message: the next part of the event before it.
     func receive(_ engine: EngineSession, part: [UInt8]) {
-        guard var event = engine.assembling else {
+        guard let event = engine.assembling else {
             end(engine, .malformedPacket, poll: .refused)
             return
         }
-        // Taken out, so that its parts are not copied.
         engine.assembling = nil
         event.byteCount += part.count
         guard event.byteCount <= limits.messageBytes else {
@@ -53,7 +52,8 @@ extension GatewayShard {
         }
         event.parts.append(part)
         if event.isComplete {
-            perform(event.packet, event.text.span, event.parts, engine)
+            let text = event.text
+            perform(event.packet, text.span, event.parts, engine)
         } else {
             engine.assembling = event
         }
@@ -87,9 +87,7 @@ extension GatewayShard {
             }
             engine.clients.removeAll { $0.session === client.session }
             client.session.recovery?.isOver = true
-            engine.acknowledged = engine.acknowledged.filter {
-                $0.key.session != client.session.key
-            }
+            engine.acknowledged.forget(client.session.key)
             leave(client.session)
             if engine.clients.isEmpty {
                 // As at the beginning: a session is for somebody.
