@@ -193,5 +193,6 @@ if Context.environment["MARTLET_FUZZ"] != nil {
         fuzzer("FrameFuzzer", "WebSocket"), fuzzer("RequestFuzzer", "HTTP"),
         fuzzer("SocketIOFuzzer", "SocketIO"), fuzzer("JSONFuzzer", "Wire"),
         fuzzer("PublicationFuzzer", "BusCore", "Domain"),
+        fuzzer("RecoveryFuzzer", "Gateway"),
     ]
 }

@@ -1,6 +1,7 @@
 import Basics
 import BusCore
 import Domain
+import Foundation
 import Gateway
 import StoreCore
 import TestSupport
@@ -853,6 +854,59 @@ struct RecoveryTests {
         node.advance(5_000)
         alice.connect(to: node)
         #expect(alice.isRecovered && alice.contents == ["a"])
+    }
+}
+
+@Suite("What recovery is told, by anybody")
+struct RecoveryReaderTests {
+    private static func corpus() throws -> [String: [UInt8]] {
+        let folder = URL(filePath: #filePath).deletingLastPathComponent()
+            .deletingLastPathComponent().appending(path: "Fuzz/Corpus/recovery")
+        let files = try FileManager.default.contentsOfDirectory(
+            at: folder, includingPropertiesForKeys: nil)
+        return try Dictionary(
+            uniqueKeysWithValues: files.map {
+                ($0.lastPathComponent, [UInt8](try Data(contentsOf: $0)))
+            })
+    }
+
+    @Test("The fuzzer's corpus, cut anywhere and with each byte changed, holds its invariants")
+    func corpus() throws {
+        let files = try Self.corpus()
+        #expect(files.count >= 18)
+        for bytes in files.values {
+            for end in 0...bytes.count { RecoveryExercise.run(Array(bytes[..<end])) }
+            for index in bytes.indices {
+                for value in [0, 1, 0x7F, 0xFF] as [UInt8] {
+                    var changed = bytes
+                    changed[index] = value
+                    RecoveryExercise.run(changed)
+                }
+            }
+        }
+    }
+
+    @Test("What is none is not taken for one")
+    func taken() throws {
+        let files = try Self.corpus()
+        func found(_ name: String) -> RecoveryExercise.Found {
+            RecoveryExercise.run(files[name] ?? [])
+        }
+        for name in ["answer-held", "answer-held-empty", "answer-unknown"] {
+            #expect(found(name).isAnswer, "\(name)")
+        }
+        for name in ["answer-cut", "answer-negative-seq", "answer-more-than-it-holds"] {
+            #expect(!found(name).isAnswer, "\(name)")
+        }
+        for name in ["state", "state-not-whole", "state-left"] {
+            #expect(found(name).isState, "\(name)")
+        }
+        #expect(!found("state-other-release").isState)
+        for name in ["offset", "offset-colons", "offset-large"] {
+            #expect(found(name).isOffset, "\(name)")
+        }
+        #expect(!found("offset-too-large").isOffset)
+        #expect(!found("pass").isPass && !found("pass-with-device").isPass)
     }
 }
 
