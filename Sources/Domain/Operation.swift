@@ -228,24 +228,29 @@ package struct KeptSession: Hashable, Sendable {
     }
 }
 
-/// Keeps a session under a name, without marks, in place of what was kept under it before. Outcome: `.done`;
-/// `.refused(.alreadyExists)` where that has a later epoch: somebody has gone on with the session.
+/// Keeps a session under a name. Outcome: `.done`; `.refused(.alreadyExists)` where what is kept under the
+/// name has neither this epoch (it is written again, and keeps its marks) nor the one to replace (the marks go):
+/// somebody else has gone on with the session, or it has ended.
 package struct KeepSession: Sendable {
     /// At most 64 bytes.
     package var name: String
     package var user: UserID
     package var epoch: Int64
+    /// The epoch that it takes the place of; nil where nothing is kept under the name.
+    package var replaces: Int64?
     package var state: [UInt8]
     package var at: WallTime
     /// It need not be found after that.
     package var until: WallTime
 
     package init(
-        name: String, user: UserID, epoch: Int64, state: [UInt8], at: WallTime, until: WallTime
+        name: String, user: UserID, epoch: Int64, replaces: Int64? = nil, state: [UInt8],
+        at: WallTime, until: WallTime
     ) {
         self.name = name
         self.user = user
         self.epoch = epoch
+        self.replaces = replaces
         self.state = state
         self.at = at
         self.until = until
@@ -269,9 +274,10 @@ package struct KeepMarks: Sendable {
 
 /// Forgets kept sessions, and their marks; those that are not there are no error. Outcome: `.done`.
 package enum DropSessions: Hashable, Sendable {
-    /// Unless it has a later epoch.
+    /// Unless it has another epoch.
     case named(String, epoch: Int64)
-    case all(of: UserID)
+    /// What was kept later than `at` stays: it is of after.
+    case all(of: UserID, at: WallTime)
 }
 
 /// What a user may see of some chats, at one point of their logs. Outcome: `.opened`, one

@@ -38,6 +38,10 @@ final class CatchUp {
         /// Everything up to here has been sent, or was not asked for.
         var sentThrough: Seq = 0
         var isComplete = false
+        /// It was followed already, and is not while this runs.
+        var wasFollowed = false
+        /// Then: up to where.
+        var lastGiven: Seq = 0
 
         var isMember: Bool { access == .member }
     }

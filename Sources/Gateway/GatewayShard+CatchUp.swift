@@ -28,13 +28,19 @@ extension GatewayShard {
 
     /// A session of such a family follows all of its user's chats, those of today and those to come.
     func followAll(_ session: Session) {
-        enqueue(CatchUp(kind: .followAll, chats: []), session)
+        startFirst(CatchUp(kind: .followAll, chats: []), session)
     }
 
     /// The user has been brought into a chat: a session that follows all follows it at once.
     func broughtIn(_ session: Session, to chat: ChatID, since: Seq) {
         enqueue(
             CatchUp(kind: .broughtIn, chats: [CatchUp.Chat(id: chat, since: since)]), session)
+    }
+
+    /// Before what waits.
+    func startFirst(_ job: CatchUp, _ session: Session) {
+        start(job, session)
+        startQueued(session)
     }
 
     func startQueued(_ session: Session) {
@@ -56,7 +62,7 @@ extension GatewayShard {
             follow(job, session)
         case .establish:
             session.job = job
-            keep(session, floors: [:], topics: [])
+            keep(session, floors: [:], topics: [], .kept(session.key))
         case .recover(let recovering):
             session.job = job
             beginRecovery(job, recovering, session)
@@ -165,8 +171,8 @@ extension GatewayShard {
                 // Its user has come into it meanwhile.
                 job.chats[index].since = max(0, open.staySeq - 1)
             }
-            let wasFollowed = place(open, in: &job.chats[index], of: job, session)
-            noteOpened(job.chats[index], job, wasFollowed: wasFollowed, session)
+            place(open, in: &job.chats[index], of: job, session)
+            noteOpened(job.chats[index], job, session)
         }
         if keepsFirst(job, session) { return }
         proceed(job, session)
@@ -183,11 +189,9 @@ extension GatewayShard {
     }
 
     /// Where the replay of a chat starts, now that it is known who may see what.
-    ///
-    /// - Returns: whether the session follows it already.
     private func place(
         _ open: OpenedChat, in chat: inout CatchUp.Chat, of job: CatchUp, _ session: Session
-    ) -> Bool {
+    ) {
         chat.access = open.access
         chat.lastSeq = open.lastSeq
         chat.readSeq = open.readSeq
@@ -205,12 +209,12 @@ extension GatewayShard {
             // which is on its way.
             chat.access = .none
             chat.isComplete = true
-            return false
+            return
         }
-        var wasFollowed = false
         // Joined already: go on from what it has been given, without a hole.
         if let topic = chat.topic, let delivered = unsubscribe(session, from: topic) {
-            wasFollowed = true
+            chat.wasFollowed = true
+            chat.lastGiven = delivered
             switch job.kind {
             // The news of it may have overtaken entries that are still to come, the one that ended
             // an earlier stay among them.
@@ -237,7 +241,6 @@ extension GatewayShard {
         case .none:
             chat.isComplete = true
         }
-        return wasFollowed
     }
 
     /// The answer, before anything is replayed. False where the whole job was refused.
@@ -419,7 +422,8 @@ extension GatewayShard {
             let delivered = max(chat.sentThrough, topic.applied)
             subscribe(session, to: topic, deliveredSeq: delivered)
             if session.encoding.isSocketIO {
-                noteFollowed(session, topic, given: delivered)
+                noteFollowed(
+                    session, topic, known: chat.since ?? delivered, given: delivered)
             }
         }
         if case .followAll = job.kind { greet(session) }

@@ -392,7 +392,7 @@ extension GatewayShard {
             return
         }
         if session.recovery != nil {
-            enqueue(CatchUp(kind: .establish, chats: []), session)
+            startFirst(CatchUp(kind: .establish, chats: []), session)
             return
         }
         greet(session)

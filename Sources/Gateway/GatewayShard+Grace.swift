@@ -30,12 +30,14 @@ extension GatewayShard {
             now.wall.milliseconds
                 < claims.expiresAtMilliseconds + TokenVerifier.leewayMilliseconds
         else { return }
-        owe(
+        // Not again later: the user may have been signed out meanwhile.
+        submit(
             .keepSession(
                 KeepSession(
                     name: keptName(token), user: session.user.id, epoch: 0, state: [],
                     at: now.wall,
-                    until: WallTime(milliseconds: claims.expiresAtMilliseconds + graceMs))))
+                    until: WallTime(milliseconds: claims.expiresAtMilliseconds + graceMs))),
+            .nothing)
     }
 
     /// Not the token, and nothing that it could be found by without the deployment's secret.

@@ -36,8 +36,13 @@ extension GatewayShard {
         let pass = RecoveryPass(
             name: name, namespace: namespace,
             madeDevice: made.flatMap { Identifier(text: $0.text) })
-        session.recovery = Recovery(pass, epoch: 1, offsetAtStart: offset)
+        session.recovery = Recovery(pass, epoch: nextEpoch(after: 0), offsetAtStart: offset)
         recoverable[name] = session.key
+    }
+
+    /// One that nobody else takes who takes the session over from the same one.
+    private func nextEpoch(after epoch: Int64) -> Int64 {
+        (epoch >> 24 + 1) << 24 | Int64(identifiers.bits() & 0xFF_FFFF)
     }
 
     /// Its client showed a pass that is good.
@@ -102,7 +107,8 @@ extension GatewayShard {
             beginAnew(session, job)
             return
         }
-        recovery.epoch = found.epoch + 1
+        recovery.replaces = found.epoch
+        recovery.epoch = nextEpoch(after: found.epoch)
         recovering.kept = kept.session(recovery.pass.name, found)
         recovering.isWhole = kept.isWhole
         ask(kept.owner, recovery, session)
@@ -229,12 +235,14 @@ extension GatewayShard {
         }
         recovering.kept = nil
         switch answer {
-        case .held(let held) where held.name == recovery.pass.name && held.user == session.user.id:
+        case .held(let held)
+        where held.name == kept.name && held.user == kept.user && held.epoch == kept.epoch:
             adopt(held, job, recovering, session)
-        case nil where recovering.isWhole:
+        // What it has is of before somebody else had it: what is kept is of after.
+        case .held where recovering.isWhole, nil where recovering.isWhole:
             adopt(kept.taken(at: recovery.offsetAtStart), job, recovering, session)
         case .held, .unknown, nil:
-            owe(.dropSessions(.named(Self.keptName(recovery.pass.name), epoch: recovery.epoch - 1)))
+            owe(.dropSessions(.named(Self.keptName(kept.name), epoch: kept.epoch)))
             beginAnew(session, job)
         }
     }
@@ -245,8 +253,10 @@ extension GatewayShard {
     ) {
         guard let recovery = session.recovery, let engine = transport(of: session)?.ownEngine
         else { return }
+        _ = takeRetained(found.name)
         recovery.isEstablished = true
         recovery.left = found.left
+        recovery.rewound = found.rewound
         recoverable[recovery.pass.name] = session.key
         recovering.known = found.received
         recovering.topics = found.topics
@@ -254,7 +264,7 @@ extension GatewayShard {
             engine.acknowledged[DeliveredMark.Place(session: session.key, chat: chat)] = seq
         }
         // Before anything else is read: from here on it is ours, or it is not at all.
-        keep(session, floors: found.received, topics: found.topics)
+        keep(session, floors: found.received, topics: found.topics, .kept(session.key))
         if session.dialect.followsAll {
             list(session)
         } else {
@@ -309,12 +319,13 @@ extension GatewayShard {
 
     /// Its connection is gone: it may be recovered for a while.
     func retain(_ session: Session, of engine: EngineSession) {
-        guard let recovery = session.recovery, recovery.isEstablished, recovery.isKept,
-            !recovery.isOver
+        guard let recovery = session.recovery, recovery.isEstablished, !recovery.isOver,
+            recovery.isKept || recovery.isKeeping
         else { return }
         var retained = RecoverableSession(
             name: recovery.pass.name, user: session.user.id, epoch: recovery.epoch,
             received: engine.acknowledged.of(session.key), left: recovery.left,
+            rewound: recovery.rewound,
             given: recovery.given, offsetAtStart: recovery.offsetAtStart,
             topics: followedTopics(of: session).sorted { $0.text < $1.text })
         if case .recover(let recovering) = session.job?.kind {
@@ -325,6 +336,7 @@ extension GatewayShard {
             for given in retained.given { retained.received[given.chat] = given.seqs.upperBound }
         }
         recovery.isKept = false
+        recovery.isKeeping = false
         retain(retained)
     }
 
@@ -334,8 +346,10 @@ extension GatewayShard {
         if recoverable[recovery.pass.name] == session.key {
             recoverable[recovery.pass.name] = nil
         }
-        guard recovery.isKept else { return }
+        guard recovery.isKept || recovery.isKeeping else { return }
         recovery.isKept = false
+        recovery.isKeeping = false
+        // Behind what writes it, where that is under way.
         owe(.dropSessions(.named(Self.keptName(recovery.pass.name), epoch: recovery.epoch)))
     }
 }

@@ -114,6 +114,6 @@ extension GatewayShard {
         for name in retained.names(of: user) {
             if let ended = retained.remove(name) { unpin(ended) }
         }
-        owe(.dropSessions(.all(of: user)))
+        owe(.dropSessions(.all(of: user, at: now.wall)))
     }
 }

@@ -409,29 +409,44 @@ extension GatewayShard {
         }
     }
 
-    /// A chat is about to be followed: what came before the replay its client has, or was never given.
-    func noteOpened(
-        _ chat: CatchUp.Chat, _ job: CatchUp, wasFollowed: Bool, _ session: Session
-    ) {
-        guard chat.access != .none, session.encoding.isSocketIO,
+    /// A chat is about to be followed, by a session that can be recovered: what came before the replay its
+    /// client has, or was never given. It is raised by the client's word alone: what it was given before, and
+    /// perhaps does not have, is no other for that it is joined again.
+    func noteOpened(_ chat: CatchUp.Chat, _ job: CatchUp, _ session: Session) {
+        guard chat.access != .none, let recovery = session.recovery,
             let engine = transport(of: session)?.ownEngine
         else { return }
+        recovery.left.remove(chat.id)
         let place = DeliveredMark.Place(session: session.key, chat: chat.id)
-        if engine.acknowledged[place] != nil {
-            // What it was given before, and perhaps does not have, is no other for that it is joined again.
-            if wasFollowed, chat.since == nil { return }
-            if case .broughtIn = job.kind { return }
+        let floor = min(chat.since ?? chat.sentThrough, chat.lastSeq)
+        guard let known = engine.acknowledged[place] else {
+            engine.acknowledged[place] = floor
+            return
         }
-        engine.acknowledged[place] = min(chat.since ?? chat.sentThrough, chat.lastSeq)
+        guard chat.since != nil else { return }
+        switch job.kind {
+        case .join, .resume: break
+        case .leave, .followAll, .broughtIn, .establish, .recover: return
+        }
+        guard floor < max(known, chat.lastGiven) else {
+            // By its own word it has that.
+            engine.acknowledged[place] = max(known, floor)
+            return
+        }
+        // Its client goes back, and what it acknowledges of before says nothing of the replay.
+        engine.acknowledged[place] = min(known, floor)
+        engine.pinged.removeAll { $0.place == place }
+        recovery.rewind(chat.id, from: max(known, chat.lastGiven))
     }
 
-    /// A chat is followed from here on, and was given so far.
-    func noteFollowed(_ session: Session, _ topic: Topic, given: Seq) {
+    /// A chat is followed from here on: what came before `known` the client has, or was never given.
+    func noteFollowed(_ session: Session, _ topic: Topic, known: Seq, given: Seq) {
         guard let connection = transport(of: session), let engine = connection.ownEngine,
             case .chat(let chat) = topic.channel
         else { return }
         let place = DeliveredMark.Place(session: session.key, chat: chat)
-        if given > engine.acknowledged[place] ?? given { oweReceipt(connection) }
+        if session.recovery == nil { engine.acknowledged[place] = known }
+        if given > engine.acknowledged[place] ?? known { oweReceipt(connection) }
     }
 
     func acknowledgePinged(_ engine: EngineSession) {
@@ -461,11 +476,7 @@ extension GatewayShard {
                 engine.acknowledged[place] = max(known, given.seqs.upperBound)
                 moved.insert(given.chat)
             }
-            keepMarks(
-                moved.sorted { $0.text < $1.text }.compactMap { chat in
-                    engine.acknowledged[DeliveredMark.Place(session: session.key, chat: chat)]
-                        .map { .chat(chat, $0) }
-                }, of: session)
+            noteMoved(moved, session)
         }
     }
 }

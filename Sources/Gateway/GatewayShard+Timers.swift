@@ -86,6 +86,8 @@ extension GatewayShard {
             scheduleAntiEntropy()
         case .owedPings:
             sendOwedPings()
+        case .marks:
+            writeMarks()
         case nil:
             break
         }

@@ -67,6 +67,8 @@ package final class GatewayShard {
     var retained = RetainedSessions()
     /// Writes that nobody waits for, and that the store has not taken.
     var owed: [Operation] = []
+    /// Sessions whose marks are to be written.
+    var markQueue: [SubscriberKey] = []
     /// Sessions that ended a moment ago with no poll waiting, and what the next one is told.
     var farewells: [EngineID: Farewell] = [:]
     var topics: [Topic?] = []
@@ -131,7 +133,7 @@ package final class GatewayShard {
     }
 
     enum TimerKind: UInt8 {
-        case connection, cursors, chat, housekeeping, comparison, antiEntropy, owedPings
+        case connection, cursors, chat, housekeeping, comparison, antiEntropy, owedPings, marks
     }
 
     package init(

@@ -36,8 +36,18 @@ final class Recovery {
     var isEstablished = false
     /// It was ended by its client, or by a backend.
     var isOver = false
+    /// The epoch that this one takes the place of, until it has.
+    var replaces: Int64?
     /// The store has it as ours.
     var isKept = false
+    /// It is about to.
+    var isKeeping = false
+    var keptAt = Instant.start
+    /// Chats whose marks are to be written.
+    var moved: Set<ChatID> = []
+    /// Chats that are replayed from before where the client was once, and that place: an offset up to it
+    /// may be of then, and says nothing.
+    var rewound: [ChatID: Seq] = [:]
     /// And all that another instance would need to go on with it.
     var isWhole = false
     /// Chats of its user that it follows no more, because its client said so.
@@ -53,6 +63,7 @@ final class Recovery {
     static let maximumGiven = 256
     static let maximumLeft = 500
     static let keptMs: Int64 = 7 * 24 * 3_600_000
+    static let refreshMs = 24 * 3_600_000
 
     /// Entries went into its outbox.
     func note(_ chat: ChatID, _ seqs: ClosedRange<Seq>) {
@@ -68,6 +79,13 @@ final class Recovery {
             pinged = max(0, pinged - Self.maximumGiven / 2)
         }
         given.append(Given(chat: chat, seqs: seqs))
+    }
+
+    /// The client goes back to before that in the chat: what it was given of it says nothing any more.
+    func rewind(_ chat: ChatID, from high: Seq) {
+        pinged -= given[..<pinged].count { $0.chat == chat }
+        given.removeAll { $0.chat == chat }
+        rewound[chat] = max(high, rewound[chat] ?? 0)
     }
 
     func ping() { pinged = given.count }
@@ -91,6 +109,8 @@ package struct RecoverableSession: Equatable, Sendable {
     var received: [ChatID: Seq]
     /// Chats of its user that it follows no more.
     var left: Set<ChatID> = []
+    /// Chats that are being replayed, and up to where an offset in them says nothing.
+    var rewound: [ChatID: Seq] = [:]
     /// What it was given since, in order.
     var given: [Recovery.Given] = []
     var offsetAtStart: RecoveryOffset?
@@ -101,7 +121,9 @@ package struct RecoverableSession: Equatable, Sendable {
         var taken = self
         taken.given = []
         taken.offsetAtStart = offset
-        guard let offset, offset != offsetAtStart else { return taken }
+        guard let offset, offset != offsetAtStart, offset.seq > rewound[offset.chat] ?? 0 else {
+            return taken
+        }
         let known = received[offset.chat]
         guard offset.seq > known ?? 0 else { return taken }
         // Where it is not among what was given, the client has it all the same, and had everything
@@ -139,11 +161,8 @@ package enum RecoveryAnswer: Equatable, Sendable {
         bytes.append(integer: session.name.low)
         bytes.append(shortText: session.user.text)
         bytes.append(integer: session.epoch)
-        bytes.append(integer: UInt32(session.received.count))
-        for (chat, seq) in session.received.sorted(by: { $0.key.text < $1.key.text }) {
-            bytes.append(shortText: chat.text)
-            bytes.append(integer: seq)
-        }
+        bytes.append(marks: session.received)
+        bytes.append(marks: session.rewound)
         bytes.append(names: session.left.map(\.text).sorted())
         bytes.append(names: session.topics.map(\.text))
         return bytes
@@ -157,18 +176,12 @@ package enum RecoveryAnswer: Equatable, Sendable {
         case .held:
             guard let high = reader.integer(UInt64.self), let low = reader.integer(UInt32.self),
                 let user = reader.user(), let epoch = reader.integer(Int64.self),
-                let count = reader.integer(UInt32.self)
+                let received = reader.marks(), let rewound = reader.marks(),
+                let left = reader.names(), let topics = reader.names()
             else { return nil }
             var session = RecoverableSession(
-                name: SessionName(high: high, low: low), user: user, epoch: epoch, received: [:],
-                offsetAtStart: offset)
-            for _ in 0..<count {
-                guard let chat = reader.chat(), let seq = reader.integer(Seq.self), seq >= 0 else {
-                    return nil
-                }
-                session.received[chat] = seq
-            }
-            guard let left = reader.names(), let topics = reader.names() else { return nil }
+                name: SessionName(high: high, low: low), user: user, epoch: epoch,
+                received: received, rewound: rewound, offsetAtStart: offset)
             session.left = Set(left.compactMap { ChatID($0) })
             session.topics = topics.compactMap { TopicName($0) }
             self = .held(session)
@@ -212,7 +225,27 @@ extension [UInt8] {
     }
 }
 
+extension [UInt8] {
+    mutating func append(marks: [ChatID: Seq]) {
+        append(integer: UInt32(marks.count))
+        for (chat, seq) in marks.sorted(by: { $0.key.text < $1.key.text }) {
+            append(shortText: chat.text)
+            append(integer: seq)
+        }
+    }
+}
+
 extension ByteReader {
+    mutating func marks() -> [ChatID: Seq]? {
+        guard let count = integer(UInt32.self) else { return nil }
+        var marks: [ChatID: Seq] = [:]
+        for _ in 0..<count {
+            guard let chat = chat(), let seq = integer(Seq.self), seq >= 0 else { return nil }
+            marks[chat] = seq
+        }
+        return marks
+    }
+
     mutating func names() -> [String]? {
         guard let count = integer(UInt16.self) else { return nil }
         var names: [String] = []

@@ -10,6 +10,8 @@ import Reactor
 ///          └────────── failed, too long, 2 s over ─► no answer
 struct PeerRequests {
     private static let timeoutMs = 2_000
+    /// At a time: descriptors are for clients.
+    private static let capacity = 512
     /// Tags of the poller: above those of tunnels, below the keys of connections.
     private static let firstTag: UInt64 = 0x8000_0000
 
@@ -49,7 +51,8 @@ struct PeerRequests {
     }
 
     mutating func open(_ request: PeerRequest, now: Instant, _ poller: borrowing Poller) {
-        guard let named = Configuration.InternalAddress(request.address),
+        guard slots.count - free.count < Self.capacity,
+            let named = Configuration.InternalAddress(request.address),
             let address = SocketAddress(numeric: named.host, port: named.port),
             let descriptor = Self.connect(to: address)
         else {

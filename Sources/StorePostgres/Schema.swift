@@ -169,6 +169,7 @@ enum Schema {
             name text COLLATE "C" PRIMARY KEY,
             member text COLLATE "C" NOT NULL,
             epoch bigint NOT NULL,
+            kept_at bigint NOT NULL,
             until bigint NOT NULL,
             state bytea NOT NULL
         ) WITH (fillfactor = 70);

@@ -1,3 +1,4 @@
+import Basics
 import Domain
 import StoreCore
 
@@ -7,6 +8,12 @@ struct SessionPlan {
     struct Known {
         var user: UserID
         var epoch: Int64
+        var at: WallTime
+    }
+
+    struct Departed: Hashable {
+        var user: UserID
+        var at: WallTime
     }
 
     struct Mark: Hashable {
@@ -19,20 +26,23 @@ struct SessionPlan {
     private(set) var kept: [String: KeepSession] = [:]
     private(set) var marks: [Mark: Seq] = [:]
     private(set) var droppedNames = Distinct<String>()
-    private(set) var droppedUsers = Distinct<UserID>()
+    private(set) var droppedUsers = Distinct<Departed>()
     /// What is kept anew has none of the marks that it had.
     private(set) var clearedNames = Distinct<String>()
 
     init(_ known: [String: Known]) { self.known = known }
 
     mutating func keep(_ keep: KeepSession) -> Outcome {
-        if let known = known[keep.name], known.epoch > keep.epoch {
+        let before = known[keep.name]?.epoch
+        guard before == keep.epoch || before == keep.replaces else {
             return .refused(.alreadyExists)
         }
-        known[keep.name] = Known(user: keep.user, epoch: keep.epoch)
+        known[keep.name] = Known(user: keep.user, epoch: keep.epoch, at: keep.at)
         kept[keep.name] = keep
-        forgetMarks(of: keep.name)
-        clearedNames.insert(keep.name)
+        if before != keep.epoch {
+            forgetMarks(of: keep.name)
+            clearedNames.insert(keep.name)
+        }
         return .done
     }
 
@@ -47,10 +57,12 @@ struct SessionPlan {
     mutating func drop(_ drop: DropSessions) -> Outcome {
         switch drop {
         case .named(let name, let epoch):
-            if let known = known[name], known.epoch <= epoch { forget(name) }
-        case .all(let user):
-            for (name, known) in known where known.user == user { forget(name) }
-            droppedUsers.insert(user)
+            if known[name]?.epoch == epoch { forget(name) }
+        case .all(let user, let at):
+            for (name, known) in known where known.user == user && known.at <= at {
+                forget(name)
+            }
+            droppedUsers.insert(Departed(user: user, at: at))
         }
         return .done
     }

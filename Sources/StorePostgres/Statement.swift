@@ -150,7 +150,7 @@ enum Statement: String, CaseIterable {
         // In the order of names, so that two instances do not wait for each other.
         case .sessions:
             """
-            SELECT k.name, k.member, k.epoch FROM martlet.kept_sessions k
+            SELECT k.name, k.member, k.epoch, k.kept_at FROM martlet.kept_sessions k
             WHERE k.name = ANY ($1::text[]) ORDER BY k.name FOR NO KEY UPDATE
             """
 
@@ -207,17 +207,20 @@ enum Statement: String, CaseIterable {
             """
             WITH gone AS (
                 DELETE FROM martlet.kept_sessions
-                WHERE name = ANY ($1::text[]) OR member = ANY ($2::text[]) RETURNING name)
+                WHERE name = ANY ($1::text[]) OR EXISTS (
+                    SELECT FROM unnest($2::text[], $3::bigint[]) AS n (member, at)
+                    WHERE n.member = kept_sessions.member AND kept_at <= n.at)
+                RETURNING name)
             DELETE FROM martlet.kept_marks m USING gone WHERE m.name = gone.name
             """
         case .clearMarks: "DELETE FROM martlet.kept_marks WHERE name = ANY ($1::text[])"
         case .keepSessions:
             """
-            INSERT INTO martlet.kept_sessions AS k (name, member, epoch, until, state)
-            SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bytea[])
+            INSERT INTO martlet.kept_sessions (name, member, epoch, kept_at, until, state)
+            SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[],
+                $6::bytea[])
             ON CONFLICT (name) DO UPDATE SET member = excluded.member, epoch = excluded.epoch,
-                until = excluded.until, state = excluded.state
-            WHERE k.epoch <= excluded.epoch
+                kept_at = excluded.kept_at, until = excluded.until, state = excluded.state
             """
         case .setMarks:
             """

@@ -123,7 +123,8 @@ extension Needs {
                 case .watermarks, .creatorMarks: state.addWatermarks(rows, row)
                 case .sessions:
                     state.sessions[rows.text(row, 0)] = SessionPlan.Known(
-                        user: UserID(trusted: rows.text(row, 1)), epoch: rows.integer(row, 2))
+                        user: UserID(trusted: rows.text(row, 1)), epoch: rows.integer(row, 2),
+                        at: WallTime(milliseconds: rows.integer(row, 3)))
                 default: break
                 }
             }
@@ -268,7 +269,8 @@ extension Planner {
         if !names.isEmpty || !users.isEmpty {
             requests.add(.dropSessions) {
                 $0.addTexts(names) { $0 }
-                $0.addTexts(users) { $0.text }
+                $0.addTexts(users) { $0.user.text }
+                $0.addNumbers(users) { $0.at.milliseconds }
             }
         }
         let cleared = sessions.clearedNames.elements
@@ -280,6 +282,7 @@ extension Planner {
                 $0.addTexts(kept) { $0.name }
                 $0.addTexts(kept) { $0.user.text }
                 $0.addNumbers(kept) { $0.epoch }
+                $0.addNumbers(kept) { $0.at.milliseconds }
                 $0.addNumbers(kept) { $0.until.milliseconds }
                 $0.addBlobs(kept) { $0.state }
             }

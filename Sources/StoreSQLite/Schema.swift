@@ -103,6 +103,7 @@ enum Schema {
             name TEXT PRIMARY KEY,
             user TEXT NOT NULL,
             epoch INTEGER NOT NULL,
+            kept_at INTEGER NOT NULL,
             until INTEGER NOT NULL,
             state BLOB NOT NULL
         ) STRICT;

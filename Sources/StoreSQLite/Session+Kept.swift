@@ -21,9 +21,10 @@ struct KeptStatements {
         epoch = try connection.prepare("SELECT epoch FROM kept_sessions WHERE name = ?1")
         keep = try connection.prepare(
             """
-            INSERT INTO kept_sessions (name, user, epoch, until, state)
-            VALUES (?1, ?2, ?3, ?4, ?5)
-            ON CONFLICT DO UPDATE SET user = ?2, epoch = ?3, until = ?4, state = ?5
+            INSERT INTO kept_sessions (name, user, epoch, kept_at, until, state)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+            ON CONFLICT DO UPDATE
+                SET user = ?2, epoch = ?3, kept_at = ?4, until = ?5, state = ?6
             """)
         prune = try connection.prepare(
             """
@@ -31,8 +32,9 @@ struct KeptStatements {
                 (SELECT name FROM kept_sessions WHERE until < ?1 LIMIT \(Self.pruned))
             """)
         dropNamed = try connection.prepare(
-            "DELETE FROM kept_sessions WHERE name = ?1 AND epoch <= ?2")
-        dropUser = try connection.prepare("DELETE FROM kept_sessions WHERE user = ?1")
+            "DELETE FROM kept_sessions WHERE name = ?1 AND epoch = ?2")
+        dropUser = try connection.prepare(
+            "DELETE FROM kept_sessions WHERE user = ?1 AND kept_at <= ?2")
         dropMarks = try connection.prepare("DELETE FROM kept_marks WHERE name = ?1")
         setMark = try connection.prepare(
             """
@@ -56,21 +58,24 @@ extension Session {
     }
 
     func keepSession(_ keep: KeepSession) throws(SQLError) -> Outcome {
-        if let epoch = try epoch(of: keep.name), epoch > keep.epoch {
-            return .refused(.alreadyExists)
-        }
+        let known = try epoch(of: keep.name)
+        let isSame = known == keep.epoch
+        guard isSame || known == keep.replaces else { return .refused(.alreadyExists) }
         let prune = statements.kept.prune
         prune.bind(1, keep.at.milliseconds)
         try prune.run()
-        let dropMarks = statements.kept.dropMarks
-        dropMarks.bind(1, keep.name)
-        try dropMarks.run()
+        if !isSame {
+            let dropMarks = statements.kept.dropMarks
+            dropMarks.bind(1, keep.name)
+            try dropMarks.run()
+        }
         let statement = statements.kept.keep
         statement.bind(1, keep.name)
         statement.bind(2, keep.user.text)
         statement.bind(3, keep.epoch)
-        statement.bind(4, keep.until.milliseconds)
-        statement.bind(5, keep.state)
+        statement.bind(4, keep.at.milliseconds)
+        statement.bind(5, keep.until.milliseconds)
+        statement.bind(6, keep.state)
         try statement.run()
         return .done
     }
@@ -93,8 +98,9 @@ extension Session {
             statements.kept.dropNamed.bind(1, name)
             statements.kept.dropNamed.bind(2, epoch)
             try statements.kept.dropNamed.run()
-        case .all(let user):
+        case .all(let user, let at):
             statements.kept.dropUser.bind(1, user.text)
+            statements.kept.dropUser.bind(2, at.milliseconds)
             try statements.kept.dropUser.run()
         }
         return .done

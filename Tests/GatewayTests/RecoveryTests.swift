@@ -72,6 +72,14 @@ final class RecoveringClient {
 
     func emit(_ event: String) { client.send("42\(namespace)1\(event)") }
 
+    /// The same client, by another connection.
+    func copy() -> RecoveringClient {
+        let copy = RecoveringClient(user, namespace: namespace, extra: extra)
+        copy.pid = pid
+        copy.offset = offset
+        return copy
+    }
+
     /// Its connection breaks, and the server notices.
     func cut() { client.socket?.end() }
 
@@ -655,6 +663,114 @@ struct RecoveryTests {
         #expect(Set(alice.contents) == Set((100..<600).map { "old \($0)" }))
     }
 
+    @Test(
+        "A client that goes back, and is cut off in the replay: what it had before says nothing of it",
+        arguments: [false, true], [false, true])
+    func rewound(isKilled: Bool, hasOffsetOfAnother: Bool) {
+        let (here, there) = pair()
+        for index in 1...40 { here.append("c0", by: "bob", "old \(index)") }
+        let alice = RecoveringClient("alice")
+        alice.connect(to: there)
+        live(there, "41")
+        alice.read()
+        // A ping is under way that covers it.
+        there.advance(800)
+        if hasOffsetOfAnother {
+            live(there, "other", in: "c1")
+            alice.read()
+        }
+        alice.emit(#"["join_conversation",{"chatId":"c0","since":10}]"#)
+        // Its pong comes behind the join; the replay is lost.
+        alice.client.send("3")
+        there.advance(2_000)
+        if isKilled { kill(there, seenFrom: here) } else { alice.cut() }
+        alice.connect(to: isKilled ? here : there)
+        #expect(alice.isRecovered)
+        #expect(Set(alice.contents).isSuperset(of: (11...40).map { "old \($0)" } + ["41"]))
+        // And when it has arrived, it has.
+        there.advance(800)
+        here.advance(800)
+        alice.read()
+        let count = alice.contents.count
+        alice.cut()
+        alice.connect(to: isKilled ? here : there)
+        #expect(alice.isRecovered && alice.contents.count == count)
+    }
+
+    @Test(
+        "Joined again while the store takes no writes: the client is sent away, and not left deaf")
+    func rejoinUnkept() {
+        let node = node()
+        let alice = RecoveringClient("alice", namespace: "/messages,")
+        alice.connect(to: node)
+        alice.emit(#"["join_conversation",{"chatId":"c0"}]"#)
+        node.fate = { batch in batch.operations.contains(where: \.isWrite) ? .fails : .commits }
+        alice.emit(#"["join_conversation",{"chatId":"c0"}]"#)
+        _ = alice.client.received()
+        #expect(alice.client.socket?.closing?.code == 4202)
+        node.fate = { _ in .commits }
+        node.advance(3_000)
+        live(node, "a")
+        alice.connect(to: node)
+        #expect(alice.isRecovered && alice.contents == ["a"])
+    }
+
+    @Test("Two at once: the one that comes later is told to come again, and neither lies")
+    func concurrent() {
+        let (here, there) = pair()
+        let third = TestNode(
+            shards: 1, limits: Self.window, isShared: true, instance: 0x1_0000_00C3,
+            store: here.store)
+        // The nodes of tests have the same random numbers; it draws some.
+        _ = third.socketIO("bob")
+        let alice = RecoveringClient("alice")
+        alice.connect(to: there)
+        kill(there, seenFrom: here)
+        let other = alice.copy()
+        // Both have read who had it before either has written that it does.
+        func hasRead(_ node: TestNode) -> Bool {
+            node.batches.last?.operations.contains {
+                if case .findSession = $0 { true } else { false }
+            } ?? false
+        }
+        for (client, node) in [(alice, here), (other, third)] {
+            node.holdsAnswers = true
+            client.connect(to: node)
+            for _ in 0..<10 where !hasRead(node) { node.releaseOne() }
+            #expect(hasRead(node))
+        }
+        here.holdsAnswers = false
+        alice.read()
+        third.holdsAnswers = false
+        other.read()
+        #expect(alice.isRecovered)
+        #expect(!other.isRecovered && other.refusal == nil)
+        #expect(other.client.socket?.closing?.code == 4202)
+        live(here, "a")
+        alice.read()
+        #expect(alice.contents == ["a"])
+    }
+
+    @Test("Left, removed, and brought in again: it is followed, and recovered")
+    func leftAndBroughtIn() {
+        let node = node()
+        let alice = RecoveringClient("alice")
+        alice.connect(to: node)
+        alice.emit(#"["leave_conversation",{"chatId":"c1"}]"#)
+        node.change("c1", .removed, "alice", by: "bob")
+        let entry = node.change("c1", .added, "alice", by: "bob")[0]
+        node.arrive(
+            .joined(ChatID(trusted: "c1"), since: entry.seq - 1),
+            on: .user(UserID(trusted: "alice")))
+        live(node, "a", in: "c1")
+        alice.read()
+        #expect(alice.contents == ["a"])
+        alice.cut()
+        live(node, "b", in: "c1")
+        alice.connect(to: node)
+        #expect(alice.isRecovered && alice.contents == ["a", "b"])
+    }
+
     @Test("Removed and brought in again over a dead connection: what came before is given")
     func broughtInUnheard() {
         let node = node()
@@ -898,7 +1014,7 @@ struct RecoveryReaderTests {
         for name in ["answer-cut", "answer-negative-seq", "answer-more-than-it-holds"] {
             #expect(!found(name).isAnswer, "\(name)")
         }
-        for name in ["state", "state-not-whole", "state-left"] {
+        for name in ["state", "state-not-whole", "state-left", "state-rewound"] {
             #expect(found(name).isState, "\(name)")
         }
         #expect(!found("state-other-release").isState)

@@ -78,13 +78,15 @@ import Testing
             }
             return .keepSession(
                 KeepSession(
-                    name: name, user: user, epoch: epoch, state: [UInt8(random.below(256)), 0],
+                    name: name, user: user, epoch: epoch,
+                    replaces: random.pick([nil, 0, 1, 2]), state: [UInt8(random.below(256)), 0],
                     at: WallTime(milliseconds: Int64(random.below(20))),
                     // What is over may be gone or not.
                     until: WallTime(milliseconds: 20 + Int64(random.below(40)))))
         case 18:
             return random.pick([
-                .dropSessions(.all(of: user)),
+                .dropSessions(
+                    .all(of: user, at: WallTime(milliseconds: Int64(random.below(20))))),
                 .dropSessions(
                     .named(random.pick(["s1", "s2", "t1", "none"]), epoch: Int64(random.below(3)))),
                 .findSession(

@@ -9,11 +9,11 @@ extension StoreContract {
     @Suite("Sessions") struct Sessions {
         private func keep(
             _ name: String, _ user: UserID, _ state: [UInt8] = [0, 255, 7], epoch: Int64 = 1,
-            at: Int64 = 0, until: Int64 = 100
+            replaces: Int64? = nil, at: Int64 = 0, until: Int64 = 100
         ) -> Domain.Operation {
             .keepSession(
                 KeepSession(
-                    name: name, user: user, epoch: epoch, state: state,
+                    name: name, user: user, epoch: epoch, replaces: replaces, state: state,
                     at: WallTime(milliseconds: at), until: WallTime(milliseconds: until)))
         }
 
@@ -63,16 +63,27 @@ extension StoreContract {
             #expect(find(h, "s")?.marks == [KeptMark("c", 1), KeptMark("d", -1)])
             #expect(h.run(mark("s", [KeptMark("c", 3)], epoch: 2)) == .refused(.notFound))
             // The next owner begins without marks.
-            #expect(h.run(keep("s", "ann", [2], epoch: 2)) == .done)
+            #expect(h.run(keep("s", "ann", [2], epoch: 2)) == .refused(.alreadyExists))
+            #expect(h.run(keep("s", "ann", [2], epoch: 2, replaces: 1)) == .done)
             #expect(find(h, "s") == KeptSession(user: "ann", epoch: 2, state: [2]))
             #expect(h.run(mark("s", [KeptMark("c", 3)])) == .refused(.notFound))
             #expect(h.run(keep("s", "ann", [1])) == .refused(.alreadyExists))
+            // Another who read the same before: too late. The one who did it, once more: as it is.
+            #expect(
+                h.run(keep("s", "ann", [3], epoch: 3, replaces: 1)) == .refused(.alreadyExists))
+            h.run(mark("s", [KeptMark("c", 3)], epoch: 2))
+            #expect(h.run(keep("s", "ann", [2], epoch: 2, replaces: 1)) == .done)
+            #expect(find(h, "s")?.marks == [KeptMark("c", 3)])
+            #expect(
+                h.run(keep("none", "ann", [3], epoch: 3, replaces: 1)) == .refused(.alreadyExists))
             h.run(.dropSessions(.named("s", epoch: 1)))
+            h.run(.dropSessions(.named("s", epoch: 3)))
             h.run(mark("s", [KeptMark("\u{E9}", 5), KeptMark("e\u{301}", 6)], epoch: 2))
-            #expect(find(h, "s")?.marks.count == 2)
+            #expect(find(h, "s")?.marks.count == 3)
             // All of it in one batch.
             let outcomes = h.submit([
-                keep("x", "bob"), mark("x", [KeptMark("c", 1)]), keep("x", "bob", [], epoch: 2),
+                keep("x", "bob"), mark("x", [KeptMark("c", 1)]),
+                keep("x", "bob", [], epoch: 2, replaces: 1),
                 mark("x", [KeptMark("c", 2)]), mark("x", [KeptMark("d", 3)], epoch: 2),
             ])
             #expect(outcomes == [.done, .done, .done, .refused(.notFound), .done])
@@ -95,7 +106,8 @@ extension StoreContract {
             #expect(find(h, "b") != nil)
             // The order within a batch counts.
             h.submit([
-                keep("d", "ann"), .dropSessions(.all(of: "ann")), keep("e", "ann"),
+                keep("d", "ann"), .dropSessions(.all(of: "ann", at: WallTime(milliseconds: 5))),
+                keep("e", "ann"),
                 keep("f", "cyd"), .dropSessions(.named("f", epoch: 1)),
             ])
             #expect(["b", "d", "f"].allSatisfy { find(h, $0) == nil })
@@ -103,6 +115,12 @@ extension StoreContract {
             #expect(find(h, "e")?.user == "ann")
             h.run(keep("b", "ann"))
             #expect(find(h, "b")?.marks == [])
+            // What is of after stays.
+            h.submit([
+                keep("g", "ann", at: 8),
+                .dropSessions(.all(of: "ann", at: WallTime(milliseconds: 7))),
+            ])
+            #expect(find(h, "g") != nil && find(h, "e") == nil)
         }
 
         @Test("What is over goes as others come", arguments: [StoreUnderTest.sqlite, .postgres])

@@ -110,12 +110,13 @@ package struct ModelState: Sendable {
             case .changeMembership(let change):
                 outcomes.append(changeMembership(change, wasCommitted: wasCommitted))
             case .keepSession(let keep):
-                if let known = sessions[keep.name], known.epoch > keep.epoch {
-                    outcomes.append(.refused(.alreadyExists))
-                } else {
+                let known = sessions[keep.name]?.epoch
+                if known == keep.epoch || known == keep.replaces {
+                    if known != keep.epoch { marks[keep.name] = nil }
                     sessions[keep.name] = keep
-                    marks[keep.name] = nil
                     outcomes.append(.done)
+                } else {
+                    outcomes.append(.refused(.alreadyExists))
                 }
             case .keepMarks(let keep):
                 if sessions[keep.name]?.epoch == keep.epoch {
@@ -141,8 +142,8 @@ package struct ModelState: Sendable {
     private mutating func drop(_ drop: DropSessions) {
         let gone = sessions.filter { name, kept in
             switch drop {
-            case .named(let dropped, let epoch): name == dropped && kept.epoch <= epoch
-            case .all(let user): kept.user == user
+            case .named(let dropped, let epoch): name == dropped && kept.epoch == epoch
+            case .all(let user, let at): kept.user == user && kept.at <= at
             }
         }
         for name in gone.keys {
