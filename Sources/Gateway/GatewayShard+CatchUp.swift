@@ -63,24 +63,27 @@ extension GatewayShard {
         case .establish:
             session.job = job
             keep(session, floors: [:], topics: [], .kept(session.key))
-        case .recover(let recovering):
+        case .recover:
             session.job = job
-            beginRecovery(job, recovering, session)
+            beginRecovery(job, session)
         }
     }
 
     /// First the channel on which news of new chats comes, then the list.
-    func followUser(_ job: CatchUp, _ session: Session) {
+    private func followUser(_ job: CatchUp, _ session: Session) {
+        if followsUser(job, session) { list(session) }
+    }
+
+    /// What is said to the user is heard from here on; false where that has to be waited for.
+    func followsUser(_ job: CatchUp, _ session: Session) -> Bool {
         let topic = topic(for: .user(session.user.id))
         if followedTopic(topic.channel, by: session) == nil {
             subscribe(session, to: topic, deliveredSeq: 0)
         }
-        if topic.isFollowing {
-            list(session)
-        } else {
-            topic.waitingForHome.append(session.key)
-            job.topicsAwaited = 1
-        }
+        if topic.isFollowing { return true }
+        topic.waitingForHome.append(session.key)
+        job.topicsAwaited = 1
+        return false
     }
 
     private func leave(_ chat: ChatID, _ session: Session) {

@@ -71,19 +71,9 @@ extension GatewayShard {
     // MARK: Who has it
 
     /// What backends say to the user is heard first: they may end the session while it is looked for.
-    func beginRecovery(_ job: CatchUp, _ recovering: Recovering, _ session: Session) {
-        guard session.dialect.followsAll || configuration.isBridged else {
-            findKept(session)
-            return
-        }
-        let topic = topic(for: .user(session.user.id))
-        subscribe(session, to: topic, deliveredSeq: 0)
-        if topic.isFollowing {
-            findKept(session)
-        } else {
-            topic.waitingForHome.append(session.key)
-            job.topicsAwaited = 1
-        }
+    func beginRecovery(_ job: CatchUp, _ session: Session) {
+        let hearsUser = session.dialect.followsAll || configuration.isBridged
+        if !hearsUser || followsUser(job, session) { findKept(session) }
     }
 
     func findKept(_ session: Session) {
