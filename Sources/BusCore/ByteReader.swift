@@ -28,7 +28,7 @@ package struct ByteReader {
         return value
     }
 
-    package mutating func seq(from lowest: Seq) -> Seq? {
+    mutating func seq(from lowest: Seq) -> Seq? {
         guard let seq = integer(Seq.self), (lowest...PublicationCodec.maximumSeq).contains(seq)
         else { return nil }
         return seq

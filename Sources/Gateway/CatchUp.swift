@@ -2,8 +2,8 @@ import Basics
 import BusCore
 import Domain
 
-/// A join, a resume, the beginning of a legacy session, or its recovery: brings one connection from what it knows
-/// to live, without a hole or a repeat.
+/// A join, a resume, the beginning of a legacy session, or its recovery: brings one connection from
+/// what it knows to live, without a hole or a repeat.
 ///
 ///     watching (the homes are told) ─► opening (who may, how far) ─► ack
 ///        ─► replaying (pages of the store, as fast as the reader takes them) ─► caughtUp ─► live

@@ -158,8 +158,7 @@ extension GatewayShard {
 
     private func openChats(_ job: CatchUp, _ session: Session) {
         submit(
-            .openChats(
-                OpenChats(user: session.user.id, chats: job.chats.map(\.id))),
+            .openChats(OpenChats(user: session.user.id, chats: job.chats.map(\.id))),
             .catchUpOpen(session.key))
     }
 

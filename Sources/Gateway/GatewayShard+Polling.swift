@@ -34,12 +34,7 @@ extension GatewayShard {
         request.route = .engine
         request.allowsCredentials = true
         func value(_ name: StaticString) -> String? {
-            if case .value(let text) = QueryString.lastValue(
-                of: name, in: bytes, query: head.query)
-            {
-                return text
-            }
-            return nil
+            QueryString.lastValue(of: name, in: bytes, query: head.query).text
         }
         let transport = value("transport")
         guard transport == "polling" || transport == "websocket" else {

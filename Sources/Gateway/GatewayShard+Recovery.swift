@@ -147,11 +147,7 @@ extension GatewayShard {
         _ bytes: Span<UInt8>
     ) {
         func value(_ name: StaticString) -> String? {
-            guard
-                case .value(let text) = QueryString.lastValue(
-                    of: name, in: bytes, query: head.query)
-            else { return nil }
-            return text
+            QueryString.lastValue(of: name, in: bytes, query: head.query).text
         }
         guard let place = value("sid").flatMap({ EngineID($0.utf8.span) }),
             let asker = value("to").flatMap({ EngineID($0.utf8.span) }),
@@ -160,13 +156,8 @@ extension GatewayShard {
             answerUnknown(connection, request)
             return
         }
-        var offset: RecoveryOffset?
-        if let text = value("offset") {
-            var decoded: [UInt8] = []
-            let span = text.utf8.span
-            if Base64URL.decode(span, 0..<span.count, to: &decoded) {
-                offset = RecoveryOffset(String(decoding: decoded, as: UTF8.self))
-            }
+        let offset = value("offset").flatMap { Base64URL.decode($0) }.flatMap {
+            RecoveryOffset(String(decoding: $0, as: UTF8.self))
         }
         let answer = handOver(
             RecoveryRequest(place: place, offset: offset, asker: asker, session: .none)

@@ -6,14 +6,14 @@ import SocketIO
 /// Sessions without a connection, until their window is over.
 struct RetainedSessions {
     struct Retained {
-        var session: RecoverableSession
+        let session: RecoverableSession
         let until: Instant
         /// Its user's channel stays followed: a backend that ends the user's connections means this one
         /// too.
         let userTopic: Topic?
     }
 
-    private(set) var byName: [SessionName: Retained] = [:]
+    private var byName: [SessionName: Retained] = [:]
     private var byUser: [UserID: [SessionName]] = [:]
     /// In the order of their ends; those taken meanwhile are passed over.
     private var order: [(name: SessionName, until: Instant)] = []

@@ -23,7 +23,8 @@ final class Recovery {
     }
 
     let pass: RecoveryPass
-    /// The how manieth owner this is: what one of before writes counts no more. 0 while it is looked for.
+    /// Which of its owners this is, each above the one before: what one of before writes counts no more.
+    /// 0 while it is looked for.
     var epoch: Int64
     /// What the client showed, which it is given back; nil once it was, and where it showed none.
     var shownPass: String?
@@ -42,14 +43,14 @@ final class Recovery {
     var isKept = false
     /// It is about to.
     var isKeeping = false
+    /// The store has all that another instance would need to go on with it.
+    var isWhole = false
     var keptAt = Instant.start
     /// Chats whose marks are to be written.
     var moved: Set<ChatID> = []
     /// Chats that are replayed from before where the client was once, and that place: an offset up to it
     /// may be of then, and says nothing.
     var rewound: [ChatID: Seq] = [:]
-    /// And all that another instance would need to go on with it.
-    var isWhole = false
     /// Chats of its user that it follows no more, because its client said so.
     var left: Set<ChatID> = []
 
@@ -223,9 +224,7 @@ extension [UInt8] {
         append(integer: UInt16(names.count))
         for name in names { append(shortText: name) }
     }
-}
 
-extension [UInt8] {
     mutating func append(marks: [ChatID: Seq]) {
         append(integer: UInt32(marks.count))
         for (chat, seq) in marks.sorted(by: { $0.key.text < $1.key.text }) {

@@ -90,11 +90,8 @@ struct RecoveryPass: Equatable, Sendable {
         _ text: String, in namespace: Namespace, of user: UserID, named: DeviceID?,
         keys: [Secret]
     ) {
-        guard text.utf8.count <= Self.maximumCharacters else { return nil }
-        var all: [UInt8] = []
-        let span = text.utf8.span
-        guard Base64URL.decode(span, 0..<span.count, to: &all), all.count > Self.codeBytes,
-            all[0] == Self.version
+        guard text.utf8.count <= Self.maximumCharacters, let all = Base64URL.decode(text),
+            all.count > Self.codeBytes, all[0] == Self.version
         else { return nil }
         let bytes = Array(all[..<(all.count - Self.codeBytes)])
         let hasDevice = bytes.count > 1 && bytes[1] & Self.hasDevice != 0

@@ -72,6 +72,12 @@ public enum QueryString {
         case value(String)
         /// The key comes twice, or its value does not decode: a 400, never a guess.
         case malformed
+
+        /// The value; nil where there is none that can be read.
+        public var text: String? {
+            guard case .value(let text) = self else { return nil }
+            return text
+        }
     }
 
     /// The decoded value of `key`. A key without `=` has the empty value.

@@ -55,8 +55,7 @@ struct ReadFlights {
         self.operations = operations
         for operation in operations {
             switch operation {
-            case .openChats(let open):
-                pairs += open.chats.map { ($0, open.user) }
+            case .openChats(let open): pairs += open.chats.map { ($0, open.user) }
             case .readLogs(let read): pairs += read.chats.map { ($0.chat, read.user) }
             case .readHistory(let read): pairs.append((read.chat, read.user))
             case .readRange(let read): headChats.append(read.chat)

@@ -441,6 +441,36 @@ struct RecoveryTests {
         #expect(alice.contents == ["live all the same"])
     }
 
+    @Test(
+        "A user's sessions without a connection are as many as connections may be: the oldest goes")
+    func retainedOfUser() {
+        let limits = Self.window.merging(["socketsPerUser": "2"]) { $1 }
+        let node = TestNode(limits: limits)
+        node.group("c0", ["bob", "alice"])
+        let tabs = (0..<3).map { _ in RecoveringClient("alice") }
+        for tab in tabs[..<2] {
+            tab.connect(to: node)
+            tab.cut()
+        }
+        #expect(node.store.state.keptCount == 2)
+        for tab in tabs[..<2] {
+            tab.connect(to: node)
+            #expect(tab.isRecovered)
+            tab.cut()
+        }
+        tabs[2].connect(to: node)
+        tabs[2].cut()
+        node.advance(1_000)
+        #expect(node.store.state.keptCount == 2)
+        for tab in tabs[1...] {
+            tab.connect(to: node)
+            #expect(tab.isRecovered)
+            tab.cut()
+        }
+        tabs[0].connect(to: node)
+        #expect(!tabs[0].isRecovered && tabs[0].refusal == nil)
+    }
+
     @Test("A pass is its user's, its device's, its namespace's, and nobody can make one")
     func passes() throws {
         let node = node()
