@@ -220,8 +220,13 @@ struct FleetFailureTests {
             let alice = try fleet.client("alice", at: 0)
             let bob = try fleet.client("bob", at: 1)
             try bob.join(chat)
-            let session = try PostgresSession(postgres.socketURL())
-            let waiting = "FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+            let session = try fleet.session()
+            // Whose commit waits is told by what it has written: until it is through it holds its locks.
+            let waiting = """
+                FROM pg_stat_activity AS waiting WHERE wait_event = 'SyncRep' AND EXISTS (
+                    SELECT FROM pg_locks WHERE pg_locks.pid = waiting.pid
+                    AND relation = 'martlet.entries'::regclass AND mode = 'RowExclusiveLock')
+                """
             var seq: Int64 = 0
             for _ in 1...3 {
                 // A commit is on the disk then, and is answered when a standby has it, too. There is
@@ -248,7 +253,7 @@ struct FleetFailureTests {
                         try session.run("SELECT pg_reload_conf()")
                     }
                     let ack = try alice.ack(id)
-                    try check(ack.isOK && ack.seq == seq, "\(ack)")
+                    try check(ack.isOK && ack.seq == seq, "\(ack); \(fleet[0].said)")
                     try bob.expect([content], in: chat, from: seq)
                 }
             }
