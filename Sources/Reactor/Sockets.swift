@@ -88,14 +88,23 @@ package enum Socket {
         case wouldBlock
         case ended
         case failed
+
+        /// - Parameter count: as the system said: bytes, or `-errno`.
+        init(count: Int64) {
+            if count > 0 {
+                self = .bytes(Int(count))
+            } else if count == 0 {
+                self = .ended
+            } else {
+                let isNothing = count == -Int64(EAGAIN) || count == -Int64(EINTR)
+                self = isNothing ? .wouldBlock : .failed
+            }
+        }
     }
 
     package static func receive(_ fd: Int32, into buffer: UnsafeMutableRawBufferPointer) -> Received
     {
-        let count = unsafe martlet_receive(fd, buffer.baseAddress, UInt64(buffer.count))
-        if count > 0 { return .bytes(Int(count)) }
-        if count == 0 { return .ended }
-        return count == -Int64(EAGAIN) || count == -Int64(EINTR) ? .wouldBlock : .failed
+        Received(count: unsafe martlet_receive(fd, buffer.baseAddress, UInt64(buffer.count)))
     }
 
     /// Writes the chunks in order with one call. Returns how many bytes were taken, or -1 where the

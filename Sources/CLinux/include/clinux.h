@@ -29,7 +29,7 @@ int martlet_epoll_create(void);
 int martlet_epoll_add(int epoll, int fd, uint32_t events, uint64_t data);
 int martlet_epoll_modify(int epoll, int fd, uint32_t events, uint64_t data);
 int martlet_epoll_remove(int epoll, int fd);
-/* Waits at most timeout_ms (-1: without end). At most 512 events. */
+/* Waits at most timeout_ms (-1: without end). At most MARTLET_EPOLL_BATCH events. */
 int martlet_epoll_wait(int epoll, struct martlet_epoll_event *events, int capacity, int timeout_ms);
 /* The same with a timeout in nanoseconds, at least 0. */
 int martlet_epoll_wait_ns(int epoll, struct martlet_epoll_event *events, int capacity,
@@ -68,6 +68,26 @@ int martlet_connect_result(int fd);
 int64_t martlet_receive(int fd, void *buffer, uint64_t count);
 int64_t martlet_send(int fd, const void *buffer, uint64_t count);
 int64_t martlet_write_vector(int fd, const struct iovec *vectors, int count);
+
+/* Sends or receives on many sockets in one system call: io_uring, used like a longer send(2), with
+ * nothing under way between two calls. */
+struct martlet_ring;
+struct martlet_transfer {
+    int32_t fd;
+    uint32_t length;
+    void *buffer;
+    /* Bytes, 0 for the end of what is received, or -errno. */
+    int32_t result;
+};
+/* Null where the kernel has no io_uring or does not let us use it, with -errno in error. For at
+ * most capacity transfers a call, a power of two. */
+struct martlet_ring *martlet_ring_open(uint32_t capacity, int *error);
+void martlet_ring_close(struct martlet_ring *ring);
+/* Makes all transfers, without waiting for any socket. Returns 0, or -errno where the ring failed
+ * (then the results are unknown). */
+int martlet_ring_run(struct martlet_ring *ring, int is_send, struct martlet_transfer *transfers,
+                     uint32_t count);
+
 int martlet_shutdown_send(int fd);
 int martlet_close(int fd);
 /* Closes with a reset: what a lost network looks like to the peer; no TIME_WAIT is left. */
