@@ -22,6 +22,7 @@ final class MicroNode {
     private let address: IPAddress
     private var scratch: [UInt8] = []
     private(set) var bytesWritten = 0
+    private var written: [(ConnectionKey, Int)] = []
     private var seq: Seq = 0
 
     init(shards count: Int) {
@@ -139,11 +140,18 @@ final class MicroNode {
     private func finishTick(_ index: Int) {
         shards[index].endTick()
         carryOut(shards[index].takeOutput(), index)
-        unsafe shards[index].flush { _, chunks in
+        // As where the kernel takes many writes at once: what became of them is told later.
+        unsafe shards[index].flush { key, chunks in
             var count = 0
             for chunk in 0..<chunks.count { unsafe count += chunks[chunk].count }
-            bytesWritten += count
-            return count
+            written.append((key, count))
+            return nil
+        } settle: { tell in
+            for (key, count) in written {
+                bytesWritten += count
+                tell(key, count, count)
+            }
+            written.removeAll(keepingCapacity: true)
         }
         carryOut(shards[index].takeOutput(), index)
     }

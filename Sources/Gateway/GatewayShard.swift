@@ -41,6 +41,11 @@ package final class GatewayShard {
     var dirty: [ConnectionKey] = []
     /// The dirty ones of the flush that is under way.
     private var flushing: [ConnectionKey] = []
+    /// Writes of the flush that the driver has not told of.
+    private var heldWrites = 0
+    /// As many as a driver may keep before it is asked what became of them: few enough for what is
+    /// touched again to be in the nearer caches.
+    package static let writesAtOnce = 128
     var pool = BufferPool()
     var users: [UserID: UserState] = [:]
     var connectBuckets: [IPAddress: TokenBucket] = [:]
@@ -239,16 +244,43 @@ package final class GatewayShard {
         return taken
     }
 
-    /// Offers each dirty connection's bytes once. `write` answers how many were taken: fewer than
-    /// offered means that the socket is full (`writable` is to follow), a negative number that it
-    /// is gone.
-    package func flush(
-        _ write: (ConnectionKey, UnsafeBufferPointer<UnsafeRawBufferPointer>) -> Int
-    ) {
+    /// How a driver writes: answers how many bytes were taken. Fewer than offered means that the
+    /// socket is full (`writable` is to follow), a negative number that it is gone, nil that it will
+    /// be told of: the driver has a copy of the bytes then.
+    package typealias Write = (ConnectionKey, UnsafeBufferPointer<UnsafeRawBufferPointer>) -> Int?
+
+    /// How a driver tells of the writes that it answered with nil: it calls its argument for each,
+    /// with how many bytes it was offered, and as `Write` answers.
+    package typealias Settle = ((ConnectionKey, _ offered: Int, _ taken: Int) -> Void) -> Void
+
+    /// Offers each connection its bytes that has been given any, once.
+    ///
+    /// - Parameter settle: called whenever `writesAtOnce` writes are still to be told of, and at the
+    ///   end where any are.
+    package func flush(_ write: Write, settle: Settle = { _ in }) {
         // Two lists in turn: who is given something in the round is offered it in the next tick.
         swap(&dirty, &flushing)
+        unsafe offerAll(write, settle)
+        pool.endRuns()
+    }
+
+    /// A place in the list of those that wait to be offered bytes, for `flushReplies`.
+    package var flushMark: Int { dirty.count }
+
+    /// Offers those connections their bytes that have been given any since the mark was taken. Between
+    /// receives it writes what answers these, before the sockets have left the nearer caches; what a
+    /// fan-out gives them comes later, in one piece with everything else of the tick.
+    package func flushReplies(since mark: Int, _ write: Write, settle: Settle = { _ in }) {
+        guard mark < dirty.count else { return }
+        flushing += dirty[mark...]
+        dirty.removeSubrange(mark...)
+        unsafe offerAll(write, settle)
+    }
+
+    private func offerAll(_ write: Write, _ settle: Settle) {
         var index = 0
         while index < flushing.count {
+            if heldWrites == Self.writesAtOnce { settleHeld(settle) }
             let next = connection(flushing[index])
             if let next, next.phase == .polling {
                 index += 1
@@ -272,19 +304,22 @@ package final class GatewayShard {
                 for index in 0..<chunks.count { unsafe count += chunks[index].count }
                 return unsafe write(connection.key, chunks)
             }
-            offered(count, taken: written, connection)
+            if let written {
+                offered(count, taken: written, connection)
+            } else {
+                heldWrites += 1
+            }
         }
+        // Before the runs end, which those that were not taken whole are copied from.
+        if heldWrites > 0 { settleHeld(settle) }
         flushing.removeAll(keepingCapacity: true)
-        pool.endRuns()
     }
 
-    /// Offers a run to all those from `start` on, one behind the other, that wait for nothing else.
-    /// Returns the place of the first that does not. It is the loop that a fan-out spends its time
-    /// in: the bytes are looked up once, and what was taken whole is counted once.
-    private func flushRun(
-        _ run: Run, from start: Int,
-        _ write: (ConnectionKey, UnsafeBufferPointer<UnsafeRawBufferPointer>) -> Int
-    ) -> Int {
+    /// Offers a run to those from `start` on, one behind the other, that wait for nothing else, until
+    /// as many writes are held as may be. Returns the place of the first that was not offered it. It
+    /// is the loop that a fan-out spends its time in: the bytes are looked up once, and what was
+    /// taken whole is counted once.
+    private func flushRun(_ run: Run, from start: Int, _ write: Write) -> Int {
         var index = start
         var taken = 0
         func count() {
@@ -296,12 +331,15 @@ package final class GatewayShard {
         unsafe pool.bytes(of: run).bytes.withUnsafeBytes { bytes in
             unsafe withUnsafePointer(to: bytes) { pointer in
                 let chunks = unsafe UnsafeBufferPointer(start: pointer, count: 1)
-                while index < flushing.count, let connection = connection(flushing[index]),
-                    connection.outbox.isOnly(run)
+                while index < flushing.count, heldWrites < Self.writesAtOnce,
+                    let connection = connection(flushing[index]), connection.outbox.isOnly(run)
                 {
                     index += 1
                     connection.isDirty = false
-                    let written = unsafe write(connection.key, chunks)
+                    guard let written = unsafe write(connection.key, chunks) else {
+                        heldWrites += 1
+                        continue
+                    }
                     if written == run.count {
                         taken += 1
                         connection.isBlocked = false
@@ -316,6 +354,28 @@ package final class GatewayShard {
         }
         count()
         return index
+    }
+
+    /// Some may have been closed meanwhile, because of others; and what was offered may have been
+    /// followed by more.
+    private func settleHeld(_ settle: Settle) {
+        heldWrites = 0
+        var (writes, bytes) = (0, 0)
+        settle { key, count, written in
+            guard let connection = connection(key) else { return }
+            if written == count, connection.outbox.count == count {
+                writes += 1
+                bytes += count
+                connection.isBlocked = false
+                connection.outbox.hasGone(returningTo: &pool)
+                flushed(connection)
+            } else {
+                offered(count, taken: written, connection)
+            }
+        }
+        counters[.flushes] += writes
+        counters[.bytesSent] += bytes
+        counters[.outboxBytes] -= bytes
     }
 
     /// A connection's bytes were offered; so many were taken, a negative number for "it is gone".

@@ -155,6 +155,12 @@ package final class SharedBytes: Sendable {
         if run != 0 { ownRun(from: 0, pool: &pool) }
     }
 
+    /// The socket took all that waits.
+    @inline(__always)
+    mutating func hasGone(returningTo pool: inout BufferPool) {
+        if run != 0 { runHasGone() } else { clear(returningTo: &pool) }
+    }
+
     /// The first `written` bytes have gone. What is left of a run is copied.
     package mutating func consume(_ written: Int, returningTo pool: inout BufferPool) {
         if run != 0 {

@@ -15,6 +15,91 @@ struct FanOutTests {
         return (node, sockets)
     }
 
+    // MARK: Writes that are told of later
+
+    @Test("As many writes are held as a driver may hold, and all are asked for")
+    func held() {
+        let (node, sockets) = roomOf(300)
+        let before = node.settled.count
+        sockets[0].sendText("one")
+        #expect(node.settled[before...] == [128, 128, 44])
+        #expect(GatewayShard.writesAtOnce == 128)
+        #expect(sockets.allSatisfy { $0.takeTexts() == ["one"] })
+        #expect(node.counter(.outboxBytes) == 0)
+    }
+
+    @Test("What is too large to be copied is written at once")
+    func largeIsNotHeld() {
+        let (node, sockets) = roomOf(3)
+        let before = node.settled.count
+        let text = String(repeating: "x", count: 5_000)
+        sockets[0].sendText(text)
+        #expect(node.settled.count == before)
+        #expect(sockets.allSatisfy { $0.takeTexts() == [text] })
+    }
+
+    @Test("Answers go out between receives, and what was there before at the end, in one piece")
+    func replies() {
+        let node = TestNode(isBench: true)
+        let (first, second, third) = (node.roomMember(), node.roomMember(), node.roomMember())
+        let echo = node.connect(address: "192.0.2.1")
+        #expect(echo.upgrade("/bench/echo").status == 101)
+        node.repliesAfter = 1
+        let before = node.counter(.flushes)
+        node.together {
+            first.sendText("to all")
+            second.send(TestSocket.frame(.ping, [1]))
+            echo.sendText("back")
+            third.sendText("to all, too")
+            node.tick(0)
+        }
+        #expect(second.takeTexts() == ["to all", "to all, too"])
+        #expect(second.pongs == [[1]])
+        #expect(echo.takeTexts() == ["back"])
+        #expect(first.takeTexts() == ["to all", "to all, too"])
+        // Three members' runs, a pong before, an echo.
+        #expect(node.counter(.flushes) - before == 5)
+    }
+
+    @Test(
+        "It makes no difference when a write is told of (property)",
+        arguments: 1...20)
+    func whenIsTheSame(seed: Int) {
+        func course(holdsWrites: Bool) -> (received: [[UInt8]], closed: [Bool], counters: [Int]) {
+            var numbers = Numbers(seed: UInt64(seed) * 101)
+            let node = TestNode(limits: ["outbox": "65536"], isBench: true)
+            node.holdsWrites = holdsWrites
+            let sockets = (0..<200).map { node.roomMember("room\($0 % 4)") }
+            for _ in 0..<30 {
+                node.together {
+                    for _ in 0...numbers.below(6) {
+                        let socket = sockets[numbers.below(sockets.count)]
+                        switch numbers.below(12) {
+                        case 0: socket.isReset = true
+                        case 1...3: socket.limit(to: numbers.below(300))
+                        case 4: socket.limit(to: nil)
+                        default:
+                            let length = numbers.below(numbers.below(4) == 0 ? 9_000 : 200)
+                            socket.sendText(String(repeating: "m", count: length))
+                        }
+                    }
+                }
+            }
+            for socket in sockets { socket.limit(to: nil) }
+            let counters: [Counter] = [
+                .bytesSent, .flushes, .outboxBytes, .deliveries, .connectionsClosed,
+            ]
+            return (
+                sockets.map { $0.takeBytes() }, sockets.map(\.isClosed), counters.map(node.counter)
+            )
+        }
+        let (held, told) = (course(holdsWrites: true), course(holdsWrites: false))
+        #expect(held.received == told.received)
+        #expect(held.closed == told.closed)
+        #expect(held.counters == told.counters)
+        #expect(held.closed.contains(true), "some were reset or too slow")
+    }
+
     // MARK: Steps
 
     @Test("5,000 members get each message exactly once, 2,000 a tick")

@@ -61,6 +61,14 @@ final class TestNode {
     /// While true no shard's publications get to homes on others.
     var losesPublications = false
 
+    /// After so many inputs of a tick, what answers them is written before the next; nil: never.
+    var repliesAfter: Int?
+    /// False: each write is made when it is offered.
+    var holdsWrites = true
+    private var heldWrites = HeldWrites()
+    /// How many were held each time that the shard asked what had become of them.
+    private(set) var settled: [Int] = []
+
     /// Connections that go to another instance.
     private(set) var tunnels: [Tunnel] = []
     /// The other instances, by the addresses of their internal listeners.
@@ -214,7 +222,15 @@ final class TestNode {
         shard.beginTick(now)
         let given = inputs[index]
         inputs[index] = []
-        for input in given {
+        let mark = shard.flushMark
+        for (place, input) in given.enumerated() {
+            if let repliesAfter, place > 0, place.isMultiple(of: repliesAfter) {
+                unsafe shard.flushReplies(since: mark) { key, chunks in
+                    unsafe write(key, chunks, index)
+                } settle: { tell in
+                    settle(index, tell)
+                }
+            }
             switch input {
             case .bytes(let key, let bytes):
                 var bytes = bytes
@@ -234,10 +250,28 @@ final class TestNode {
         shard.endTick()
         carryOut(shard.takeOutput(), index)
         unsafe shard.flush { key, chunks in
-            guard let socket = self.sockets[index][key.packed] else { return -1 }
-            return unsafe socket.take(chunks)
+            unsafe write(key, chunks, index)
+        } settle: { tell in
+            settle(index, tell)
         }
         carryOut(shard.takeOutput(), index)
+    }
+
+    private func write(
+        _ key: ConnectionKey, _ chunks: UnsafeBufferPointer<UnsafeRawBufferPointer>, _ index: Int
+    ) -> Int? {
+        if unsafe holdsWrites && heldWrites.hold(key.packed, chunks) { return nil }
+        guard let socket = sockets[index][key.packed] else { return -1 }
+        return unsafe socket.take(chunks)
+    }
+
+    private func settle(_ index: Int, _ tell: (ConnectionKey, Int, Int) -> Void) {
+        settled.append(heldWrites.count)
+        heldWrites.settle {
+            self.sockets[index][$0]?.take($1) ?? -1
+        } _: {
+            tell(ConnectionKey(packed: $0), $1, $2)
+        }
     }
 
     private func carryOut(_ output: GatewayShard.Output, _ index: Int) {

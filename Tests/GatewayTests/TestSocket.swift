@@ -46,17 +46,17 @@ final class TestSocket {
     // MARK: The socket's own side
 
     func take(_ chunks: UnsafeBufferPointer<UnsafeRawBufferPointer>) -> Int {
+        var bytes: [UInt8] = []
+        for index in 0..<chunks.count { unsafe bytes.append(contentsOf: chunks[index]) }
+        return take(bytes)
+    }
+
+    func take(_ bytes: [UInt8]) -> Int {
         if isReset { return -1 }
-        var taken = 0
-        for index in 0..<chunks.count {
-            let chunk = unsafe chunks[index]
-            let count = min(chunk.count, window ?? chunk.count)
-            unsafe received.append(contentsOf: chunk[..<count])
-            taken += count
-            if let left = window { window = left - count }
-            if count < chunk.count { break }
-        }
-        return taken
+        let count = min(bytes.count, window ?? bytes.count)
+        received += bytes[..<count]
+        if let left = window { window = left - count }
+        return count
     }
 
     /// Stops reading, or reads so many bytes more.

@@ -36,6 +36,7 @@ final class SimulatedNode {
     private var isTickDue: [Bool] = []
     private var deadlines: [UInt64?] = []
     private var links: [[UInt64: SimulatedLink]] = []
+    private var heldWrites = HeldWrites()
     private var lane: CommitLane
     /// When the last mail from a sender to a receiver arrives: one sender's mail keeps its order.
     /// The lane is the last sender but one, the bus the last.
@@ -151,7 +152,13 @@ final class SimulatedNode {
         shard.beginTick(world.now)
         let given = inputs[index]
         inputs[index] = []
-        for input in given { take(input, shard, index) }
+        let mark = shard.flushMark
+        for input in given {
+            take(input, shard, index)
+            // Answers may go out before the others are looked at.
+            if random.chance(20) { flush(shard, index, since: mark) }
+            guard isUp, self.incarnation == incarnation else { return }
+        }
         shard.endTick()
         carryOut(shard.takeOutput(), index)
         guard isUp, self.incarnation == incarnation else { return }
@@ -275,24 +282,46 @@ final class SimulatedNode {
         }
     }
 
-    private func flush(_ shard: GatewayShard, _ index: Int) {
-        unsafe shard.flush { key, chunks in
-            guard isUp, survives() else { return 0 }
+    /// - Parameter mark: only who was given something since then; nil for all.
+    private func flush(_ shard: GatewayShard, _ index: Int, since mark: Int? = nil) {
+        func write(
+            _ key: ConnectionKey, _ chunks: UnsafeBufferPointer<UnsafeRawBufferPointer>
+        ) -> Int? {
+            // The kernel may take several at once: then nobody knows yet.
+            if unsafe random.chance(50) && heldWrites.hold(key.packed, chunks) { return nil }
             var bytes: [UInt8] = []
             for chunk in 0..<chunks.count { unsafe bytes.append(contentsOf: chunks[chunk]) }
-            guard let link = links[index][key.packed] else { return bytes.count }
-            if link.state == .reset { return -1 }
-            if random.chance(5), bytes.count > 1 {
-                // The socket is full for a moment.
-                bytes.removeLast(random.within(1...(bytes.count - 1)))
-                let incarnation = incarnation
-                world.scheduler.after(microseconds: random.within(100...5_000)) { [unowned self] in
-                    give(.writable(key), to: index, incarnation: incarnation)
-                }
-            }
-            world.serverSent(link, bytes)
-            return bytes.count
+            return self.write(key, bytes, index)
         }
+        func settle(_ tell: (ConnectionKey, Int, Int) -> Void) {
+            heldWrites.settle {
+                self.write(ConnectionKey(packed: $0), $1, index)
+            } _: {
+                tell(ConnectionKey(packed: $0), $1, $2)
+            }
+        }
+        if let mark {
+            unsafe shard.flushReplies(since: mark, write, settle: settle)
+        } else {
+            unsafe shard.flush(write, settle: settle)
+        }
+    }
+
+    private func write(_ key: ConnectionKey, _ offered: [UInt8], _ index: Int) -> Int {
+        guard isUp, survives() else { return 0 }
+        guard let link = links[index][key.packed] else { return offered.count }
+        if link.state == .reset { return -1 }
+        var bytes = offered
+        if random.chance(5), bytes.count > 1 {
+            // The socket is full for a moment.
+            bytes.removeLast(random.within(1...(bytes.count - 1)))
+            let incarnation = incarnation
+            world.scheduler.after(microseconds: random.within(100...5_000)) { [unowned self] in
+                give(.writable(key), to: index, incarnation: incarnation)
+            }
+        }
+        world.serverSent(link, bytes)
+        return bytes.count
     }
 
     // MARK: The bus
