@@ -23,6 +23,7 @@ package enum ConfigurationKey: String, CaseIterable, Sendable {
     case socketIOPath = "socketio-path"
     case `internal`
     case conformance
+    case ioUring = "io-uring"
     case logLevel = "log-level"
 
     package var environmentNames: [String] {
@@ -78,6 +79,9 @@ package enum ConfigurationKey: String, CaseIterable, Sendable {
                 + "where bind is one, that with any free port)"
         case .conformance:
             "serve the tests of Engine.IO and Socket.IO, unauthenticated, and no other client of theirs"
+        case .ioUring:
+            "auto (default): reads and writes small things many a system call, where the kernel has "
+                + "io_uring and allows it; or off"
         case .logLevel: "trace, debug, info, notice, warning or error (default notice)"
         }
     }
@@ -258,6 +262,8 @@ package struct Configuration: Sendable {
 
         package var text: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
     }
+    /// Where the kernel lets us.
+    package var usesIOUring: Bool
     package var logLevel: String
 
     package static let logLevels = ["trace", "debug", "info", "notice", "warning", "error"]
@@ -284,6 +290,11 @@ package struct Configuration: Sendable {
         }
         bridge = mode
         `internal` = try Self.internalAddress(one(.internal), bind: bind, isJoined: redis != nil)
+        switch one(.ioUring) ?? "auto" {
+        case "auto": usesIOUring = true
+        case "off": usesIOUring = false
+        default: throw ConfigurationError("io-uring is auto or off")
+        }
         shards = try Self.number(
             .shards, one(.shards), min(256, Environment.processorCount), 1...256)
         allowedOrigins = values[.allowedOrigin] ?? []
@@ -423,7 +434,7 @@ package struct Configuration: Sendable {
             "bridge = \(bridge.rawValue)",
             "instance = \(instance)", "dev = \(isDevelopment)", "bench = \(isBench)",
             "socketio-path = /\(socketIOPath)/", "conformance = \(isConformance)",
-            "log-level = \(logLevel)",
+            "io-uring = \(usesIOUring ? "auto" : "off")", "log-level = \(logLevel)",
         ]
         if let databaseURL { lines.append("database-url = \(ServiceURL.masked(databaseURL))") }
         if let `internal` { lines.append("internal = \(`internal`.text)") }

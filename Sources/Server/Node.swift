@@ -151,7 +151,8 @@ package final class Node {
                     let runner = try ShardRunner(
                         index: index, gateway: shard, limits: limits, links: links,
                         listener: Listener(adopting: descriptor),
-                        internalListener: internalDescriptor)
+                        internalListener: internalDescriptor,
+                        usesIOUring: configuration.usesIOUring)
                     isReady.give(true)
                     try runner.run()
                 } catch {

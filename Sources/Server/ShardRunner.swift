@@ -10,7 +10,8 @@ import Reactor
 /// and mail in and out.
 ///
 /// The tick: wait ─ mail ─ read (within a budget) ─ gateway ─ hand on operations, publications,
-/// mail ─ one write a dirty connection ─ close what ended.
+/// mail ─ one write a dirty connection ─ close what ended. Small reads and writes go to the kernel
+/// many at a time, where it takes them so.
 @safe final class ShardRunner {
     private let index: Int
     private let gateway: GatewayShard
@@ -28,6 +29,12 @@ import Reactor
     /// By slot of the gateway's slab.
     private var sockets: [SocketState] = []
     private let buffer: UnsafeMutableRawBufferPointer
+    /// nil where each socket is read and written by a call of its own.
+    private let batches: Batches?
+    /// Who was given something before the events of this tick were looked at, waits for its end.
+    private var repliesBegin = 0
+    /// The kernel did not make a batch of writes.
+    private var batchFailure: SystemError?
     private var listenerRests: Instant?
     private var drainDeadline: Instant?
     private var storm = StormWatch()
@@ -41,6 +48,23 @@ import Reactor
         var hasEnded = false
     }
 
+    private final class Batches {
+        /// What is longer goes by a call of its own, to which the way into the kernel is little.
+        static let slotBytes = 4_096
+        /// Reads at once.
+        static let reads = 32
+
+        var receives: SocketBatch
+        var sends: SocketBatch
+
+        init() throws(SystemError) {
+            receives = try SocketBatch(
+                .receiving, capacity: Self.reads, slotBytes: Self.slotBytes)
+            sends = try SocketBatch(
+                .sending, capacity: GatewayShard.writesAtOnce, slotBytes: Self.slotBytes)
+        }
+    }
+
     private static let mailboxTag = PollTag(bits: 1)
     private static let listenerTag = PollTag(bits: 2)
     private static let internalTag = PollTag(bits: 3)
@@ -49,7 +73,7 @@ import Reactor
 
     init(
         index: Int, gateway: GatewayShard, limits: Limits, links: ShardLinks,
-        listener: consuming Listener, internalListener: Int32?
+        listener: consuming Listener, internalListener: Int32?, usesIOUring: Bool
     ) throws(SystemError) {
         self.index = index
         self.gateway = gateway
@@ -61,11 +85,23 @@ import Reactor
             capacity: max(1, limits.connections / links.mailboxes.count), log: links.log)
         peerRequests = PeerRequests(log: links.log)
         poller = try Poller()
+        batches = usesIOUring ? Self.makeBatches(links) : nil
         unsafe buffer = UnsafeMutableRawBufferPointer.allocate(
             byteCount: limits.readBytesPerTick, alignment: 64)
         try poller.add(self.listener.descriptor, Self.listenerTag)
         if let internalListener { try poller.add(internalListener, Self.internalTag) }
         try poller.add(links.mailboxes[index].descriptor, Self.mailboxTag)
+    }
+
+    private static func makeBatches(_ links: ShardLinks) -> Batches? {
+        do throws(SystemError) {
+            return try Batches()
+        } catch {
+            links.log.info(
+                "the kernel offers no io_uring; each socket is read and written by a call of its own",
+                metadata: ["error": "\(error)"])
+            return nil
+        }
     }
 
     deinit {
@@ -81,13 +117,13 @@ import Reactor
             let now = clock.now()
             gateway.beginTick(now)
             takeMail(now)
-            for event in events { handle(event, now) }
+            try handleEvents(now)
             for (session, bytes) in peerRequests.takeAnswers() {
                 gateway.receive(peerAnswer: bytes, for: session)
             }
             gateway.endTick()
             handOn(gateway.takeOutput())
-            unsafe gateway.flush { key, chunks in unsafe self.write(key, chunks) }
+            try flush()
             handOn(gateway.takeOutput())
             if storm.isOver(
                 connections: gateway.counters[.connectionsAccepted]
@@ -137,7 +173,48 @@ import Reactor
         if bytes > 0 { mailbox.settled(bytes: bytes) }
     }
 
-    private func handle(_ event: PollEvent, _ now: Now) {
+    /// What can be read of some connections is read together, then all are handled in their order,
+    /// and answers to them are written before the next ones are read.
+    private func handleEvents(_ now: Now) throws(SystemError) {
+        repliesBegin = gateway.flushMark
+        var start = 0
+        while start < events.count {
+            let end = min(start + Batches.reads, events.count)
+            try receive(start..<end)
+            var place = 0
+            for index in start..<end {
+                let event = events[index]
+                var received: Int?
+                if let batches, place < batches.receives.count,
+                    batches.receives.tag(at: place) == event.tag
+                {
+                    received = place
+                    place += 1
+                }
+                handle(event, received, now)
+            }
+            start = end
+            if start < events.count { try flushReplies() }
+        }
+    }
+
+    /// Leaves in the batch what came of those of the events that tell of a connection to be read.
+    private func receive(_ range: Range<Int>) throws(SystemError) {
+        guard let batches else { return }
+        batches.receives.clear()
+        guard gateway.wantsInput else { return }
+        for index in range where events[index].isReadable && !events[index].isOver {
+            let tag = events[index].tag
+            guard let state = socket(of: ConnectionKey(packed: tag.bits)), !state.hasEnded else {
+                continue
+            }
+            _ = batches.receives.hold(state.descriptor, tag)
+        }
+        try batches.receives.run()
+    }
+
+    /// - Parameter received: the place in the batch of what was read of it.
+    private func handle(_ event: PollEvent, _ received: Int?, _ now: Now) {
         switch event.tag {
         case Self.mailboxTag:
             // A signal after the mail was taken: it is read in the next tick.
@@ -154,7 +231,11 @@ import Reactor
             let key = ConnectionKey(packed: event.tag.bits)
             guard sockets[Int(key.slot)].key == key else { return }
             if event.isWritable { gateway.writable(key) }
-            if event.isReadable || event.isOver { read(key) }
+            if let received {
+                take(key, received)
+            } else if event.isReadable || event.isOver {
+                read(key)
+            }
         }
     }
 
@@ -249,12 +330,32 @@ import Reactor
         }
     }
 
-    private func read(_ key: ConnectionKey) {
+    private func read(_ key: ConnectionKey) { unsafe read(key, atMost: buffer.count) }
+
+    private func read(_ key: ConnectionKey, atMost count: Int) {
         let state = sockets[Int(key.slot)]
         guard gateway.wantsInput || state.hasEnded else { return }
-        switch unsafe Socket.receive(state.descriptor, into: buffer) {
+        let room = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[..<count])
+        let outcome = unsafe Socket.receive(state.descriptor, into: room)
+        unsafe take(key, outcome, room)
+    }
+
+    /// Takes what was read with others; of a slot that was filled there is more.
+    private func take(_ key: ConnectionKey, _ place: Int) {
+        guard let (outcome, bytes) = unsafe batches?.receives.received(at: place) else { return }
+        unsafe take(key, outcome, bytes)
+        let rest = unsafe buffer.count - bytes.count
+        if bytes.count == Batches.slotBytes, rest > 0, socket(of: key) != nil {
+            read(key, atMost: rest)
+        }
+    }
+
+    private func take(
+        _ key: ConnectionKey, _ outcome: Socket.Received, _ room: UnsafeMutableRawBufferPointer
+    ) {
+        switch outcome {
         case .bytes(let count):
-            let bytes = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[..<count])
+            let bytes = unsafe UnsafeMutableRawBufferPointer(rebasing: room[..<count])
             unsafe bytes.withMemoryRebound(to: UInt8.self) { bytes in
                 var span = unsafe bytes.mutableSpan
                 gateway.receive(key, &span)
@@ -263,7 +364,7 @@ import Reactor
             break
         case .ended:
             // Only once: what is still to be written is written, and then the gateway closes.
-            if state.hasEnded {
+            if sockets[Int(key.slot)].hasEnded {
                 gateway.failed(key)
             } else {
                 sockets[Int(key.slot)].hasEnded = true
@@ -275,6 +376,24 @@ import Reactor
     }
 
     // MARK: Out
+
+    private func flush() throws(SystemError) {
+        unsafe gateway.flush { key, chunks in
+            unsafe self.write(key, chunks)
+        } settle: { tell in
+            self.settle(tell)
+        }
+        if let batchFailure { throw batchFailure }
+    }
+
+    private func flushReplies() throws(SystemError) {
+        unsafe gateway.flushReplies(since: repliesBegin) { key, chunks in
+            unsafe self.write(key, chunks)
+        } settle: { tell in
+            self.settle(tell)
+        }
+        if let batchFailure { throw batchFailure }
+    }
 
     private func handOn(_ output: consuming GatewayShard.Output) {
         if !output.laneItems.isEmpty { links.submit(output.laneItems, from: index) }
@@ -318,14 +437,39 @@ import Reactor
         return sockets[slot]
     }
 
+    /// nil where it is kept for `settle`.
     private func write(
         _ key: ConnectionKey, _ chunks: UnsafeBufferPointer<UnsafeRawBufferPointer>
-    ) -> Int {
-        let slot = Int(key.slot)
-        let written = unsafe Socket.write(sockets[slot].descriptor, chunks)
-        guard written >= 0 else { return written }
+    ) -> Int? {
+        let descriptor = sockets[Int(key.slot)].descriptor
+        let tag = PollTag(bits: key.packed)
+        if unsafe batches?.sends.hold(descriptor, tag, chunks) == true { return nil }
+        let written = unsafe Socket.write(descriptor, chunks)
         var offered = 0
         for index in 0..<chunks.count { unsafe offered += chunks[index].count }
+        return wrote(key, offered, written)
+    }
+
+    private func settle(_ tell: (ConnectionKey, Int, Int) -> Void) {
+        guard let batches, batchFailure == nil else { return }
+        do throws(SystemError) {
+            try batches.sends.run()
+            for place in 0..<batches.sends.count {
+                let key = ConnectionKey(packed: batches.sends.tag(at: place).bits)
+                let offered = batches.sends.asked(at: place)
+                tell(key, offered, wrote(key, offered, batches.sends.sent(at: place)))
+            }
+        } catch {
+            batchFailure = error
+        }
+        batches.sends.clear()
+    }
+
+    /// Listens for room in the socket where it did not take all. Returns what it took, -1 where it is
+    /// gone.
+    private func wrote(_ key: ConnectionKey, _ offered: Int, _ written: Int) -> Int {
+        guard written >= 0 else { return written }
+        let slot = Int(key.slot)
         let isBlocked = written < offered
         if isBlocked != sockets[slot].wantsWrite {
             sockets[slot].wantsWrite = isBlocked

@@ -80,6 +80,11 @@ struct ConfigurationOptions: ParsableArguments {
     @Flag(help: "Serve the tests of Engine.IO and Socket.IO, and no other client of theirs.")
     var conformance = false
 
+    @Option(
+        name: .customLong("io-uring"),
+        help: "auto or off: many small reads and writes a system call. Default auto.")
+    var ioUring: String?
+
     @Option(name: .customLong("log-level"), help: "trace, debug, info, notice, warning or error.")
     var logLevel: String?
 
@@ -92,7 +97,7 @@ struct ConfigurationOptions: ParsableArguments {
             (.bind, bind), (.port, port), (.data, data), (.databaseURL, databaseURL),
             (.redisURL, redisURL), (.bridge, bridge), (.shards, shards),
             (.instance, instance), (.socketIOPath, socketIOPath),
-            (.internal, `internal`), (.logLevel, logLevel),
+            (.internal, `internal`), (.ioUring, ioUring), (.logLevel, logLevel),
         ]
         for (key, value) in single { if let value { flags[key] = [value] } }
         if dev { flags[.dev] = ["true"] }

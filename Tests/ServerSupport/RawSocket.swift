@@ -84,6 +84,9 @@ package final class RawSocket {
         }
     }
 
+    /// Says that nothing more follows; what the peer says can still be received.
+    package func endSending() { shutdown(descriptor, Int32(SHUT_WR)) }
+
     /// Ends the connection by a reset.
     package func reset() {
         var option = linger(l_onoff: 1, l_linger: 0)
