@@ -116,6 +116,10 @@ int martlet_listen(const char *address, uint16_t port, int shared, int backlog) 
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     /* What is accepted inherits it: a call less for each connection. */
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    /* Clients speak first. Until then the kernel keeps them, with what little it needs to know; after
+     * a second they come as they are. */
+    int seconds = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof seconds);
     /* "::" serves IPv4 clients too. */
     if (storage.ss_family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);

@@ -466,6 +466,8 @@ extension GatewayShard {
             }
         case ["metrics"]:
             request.route = .metrics
+            // Whoever asks is counted, too, though they came in this tick.
+            status.counters[index].publish(counters)
             answerText(
                 connection, request, "text/plain; version=0.0.4; charset=utf-8",
                 MetricsText.render(status))

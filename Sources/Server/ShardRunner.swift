@@ -196,6 +196,8 @@ import Reactor
             start = end
             if start < events.count { try flushReplies() }
         }
+        // Those inside come before those who want to be.
+        if events.contains(where: { $0.tag == Self.listenerTag }) { try acceptConnections(now) }
     }
 
     /// Leaves in the batch what came of those of the events that tell of a connection to be read.
@@ -216,11 +218,10 @@ import Reactor
     /// - Parameter received: the place in the batch of what was read of it.
     private func handle(_ event: PollEvent, _ received: Int?, _ now: Now) {
         switch event.tag {
-        case Self.mailboxTag:
-            // A signal after the mail was taken: it is read in the next tick.
+        case Self.mailboxTag, Self.listenerTag:
+            // A signal after the mail was taken: it is read in the next tick. Who waits to be
+            // accepted comes after all others.
             break
-        case Self.listenerTag:
-            acceptConnections(now)
         case Self.internalTag:
             acceptInternal()
         case let tag where Tunnels.owns(tag):
@@ -239,11 +240,18 @@ import Reactor
         }
     }
 
-    private func acceptConnections(_ now: Now) {
-        for _ in 0..<Self.acceptsPerTick {
+    /// Takes in who waits, and what they have said already: with their first bytes there, nobody
+    /// need wait for another tick.
+    private func acceptConnections(_ now: Now) throws(SystemError) {
+        batches?.receives.clear()
+        accepting: for _ in 0..<Self.acceptsPerTick {
             do throws(SystemError) {
-                guard case .connection(let fd, let address) = try listener.accept() else { return }
-                try admit(fd, gateway.accept(address: IPAddress(bits: address)))
+                guard case .connection(let fd, let address) = try listener.accept() else {
+                    break accepting
+                }
+                let key = gateway.accept(address: IPAddress(bits: address))
+                try admit(fd, key)
+                if let key { _ = batches?.receives.hold(fd, PollTag(bits: key.packed)) }
             } catch {
                 guard !error.isPeersDoing else { continue }
                 // No descriptors left: those who wait stay in the backlog until some are free.
@@ -252,9 +260,21 @@ import Reactor
                     metadata: ["shard": "\(index)", "error": "\(error)"])
                 poller.remove(listener.descriptor)
                 listenerRests = now.instant.advanced(byMilliseconds: 100)
-                return
+                break
             }
+            if let batches, batches.receives.isFull { try greet(batches) }
         }
+        if let batches { try greet(batches) }
+    }
+
+    private func greet(_ batches: Batches) throws(SystemError) {
+        try batches.receives.run()
+        for place in 0..<batches.receives.count {
+            let key = ConnectionKey(packed: batches.receives.tag(at: place).bits)
+            if socket(of: key) != nil { take(key, place) }
+        }
+        batches.receives.clear()
+        try flushReplies()
     }
 
     /// Connections that other instances bring.

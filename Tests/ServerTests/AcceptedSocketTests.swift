@@ -37,6 +37,7 @@ struct AcceptedSocketTests {
         let listener = try Listener(address: host, port: 0)
         let client = connect(to: listener.port)
         defer { Glibc.close(client) }
+        #expect(unsafe send(client, "G", 1, 0) == 1)
         guard case .connection(let descriptor, let address) = try listener.accept() else {
             Issue.record("nobody waits")
             return
@@ -51,5 +52,26 @@ struct AcceptedSocketTests {
             Issue.record("there was one only")
             return
         }
+    }
+
+    @Test("Who says nothing waits with the kernel, and is there a second later")
+    func silent() throws {
+        let listener = try Listener(address: "127.0.0.1", port: 0)
+        let client = connect(to: listener.port)
+        defer { Glibc.close(client) }
+        guard case .none = try listener.accept() else {
+            Issue.record("the client has said nothing")
+            return
+        }
+        var waited = 0
+        while waited < 10_000 {
+            if case .connection(let descriptor, _) = try listener.accept() {
+                Glibc.close(descriptor)
+                return
+            }
+            usleep(50_000)
+            waited += 50
+        }
+        Issue.record("not there after 10 s")
     }
 }

@@ -39,7 +39,8 @@ int martlet_eventfd(void);
 int martlet_eventfd_signal(int fd);
 int martlet_eventfd_clear(int fd);
 
-/* A listening, non-blocking TCP socket. address is dotted or IPv6 text; port 0 chooses one.
+/* A listening, non-blocking TCP socket, which has a connection ready when its first bytes are there
+ * (TCP_DEFER_ACCEPT) or it has been silent for a second. address is dotted or IPv6 text; port 0 chooses one.
  * shared: SO_REUSEPORT, one such socket a shard. */
 int martlet_listen(const char *address, uint16_t port, int shared, int backlog);
 /* The port that a socket is bound to. */
