@@ -474,6 +474,9 @@ package final class GatewayShard {
         return ConnectionKey(slot: slot, shard: index, generation: generations[Int(slot)])
     }
 
+    /// Whether what comes from that connection is still this shard's.
+    package func serves(_ key: ConnectionKey) -> Bool { connection(key) != nil }
+
     @inline(__always)
     func connection(_ key: ConnectionKey) -> Connection? {
         guard key.slot < UInt32(connections.count), let connection = connections[Int(key.slot)],

@@ -360,12 +360,13 @@ import Reactor
         unsafe take(key, outcome, room)
     }
 
-    /// Takes what was read with others; of a slot that was filled there is more.
+    /// Takes what was read with others; of a slot that was filled there is more, and it goes to whoever
+    /// has the connection then.
     private func take(_ key: ConnectionKey, _ place: Int) {
         guard let (outcome, bytes) = unsafe batches?.receives.received(at: place) else { return }
         unsafe take(key, outcome, bytes)
         let rest = unsafe buffer.count - bytes.count
-        if bytes.count == Batches.slotBytes, rest > 0, socket(of: key) != nil {
+        if bytes.count == Batches.slotBytes, rest > 0, gateway.serves(key) {
             read(key, atMost: rest)
         }
     }

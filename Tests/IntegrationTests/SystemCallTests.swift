@@ -1,3 +1,4 @@
+import Client
 import Foundation
 import ServerSupport
 import Testing
@@ -122,5 +123,33 @@ struct SystemCallTests {
         }
         #expect(slow.drain(timeoutMs: 10_000) != nil, "it was closed")
         try #expect(Metrics(server)["martlet_slow_consumers_closed_total"] == 1)
+    }
+
+    @Test(
+        "A request for another shard comes there whole, however long", arguments: ["auto", "off"])
+    func moved(mode: String) throws {
+        let server = try Self.server(
+            ["--conformance", "--io-uring", mode, "--limit", "connects=off"], shards: 4)
+        let opened = try server.get("/engine.io/?EIO=4&transport=polling")
+        let text = String(decoding: opened.body, as: UTF8.self)
+        let sid = try #require(text.split(separator: "\"").dropFirst(3).first)
+        let target = "/engine.io/?EIO=4&transport=polling&sid=\(sid)"
+        // Each on a connection of its own, which comes to any shard.
+        for size in [
+            10, 3_500, 3_900, 4_096, 4_300, 9_000, 60_000, 100, 8_000, 5_000, 30_000, 4_000,
+        ] {
+            let said = [UInt8](repeating: UInt8(97 + size % 26), count: size)
+            let posted = try HTTPExchange.request(
+                "POST", server.url.at(target), json: [52] + said, timeoutMs: 10_000)
+            try check(posted.status == 200, "\(size): \(posted.status) \(posted.text)")
+            // A ping may come before.
+            var heard = try server.get(target).body
+            while heard == [50] {
+                _ = try HTTPExchange.request("POST", server.url.at(target), json: [51])
+                heard = try server.get(target).body
+            }
+            if heard.starts(with: [50, 30]) { heard.removeFirst(2) }
+            #expect(heard == [52] + said, "\(size) bytes")
+        }
     }
 }
