@@ -238,6 +238,10 @@ int64_t martlet_write_vector(int fd, const struct iovec *vectors, int count) {
     OR_ERRNO(sendmsg(fd, &message, MSG_NOSIGNAL));
 }
 
+int64_t martlet_discard(int fd, uint64_t count) {
+    OR_ERRNO(recv(fd, NULL, count, MSG_TRUNC | MSG_DONTWAIT));
+}
+
 int martlet_shutdown_send(int fd) { OR_ERRNO(shutdown(fd, SHUT_WR)); }
 
 int martlet_close(int fd) { OR_ERRNO(close(fd)); }

@@ -132,9 +132,14 @@ package enum Socket {
         return count == -Int64(EAGAIN) || count == -Int64(EINTR) ? 0 : -1
     }
 
-    /// For a peer that is not waited for: what the socket's buffer takes, it takes.
-    package static func writeOnce(_ fd: Int32, _ bytes: [UInt8]) {
+    /// Says a last thing to a peer that is not waited for, as far as the socket's buffer takes it, and
+    /// closes. What the peer has said already, up to 1 MB, is thrown away before: unread, it would make a
+    /// reset of the close, and that may overtake what is said.
+    package static func close(_ fd: Int32, saying bytes: [UInt8]) {
+        _ = martlet_discard(fd, 1_000_000)
         _ = unsafe martlet_send(fd, bytes, UInt64(bytes.count))
+        shutdownSend(fd)
+        close(fd)
     }
 
     package static func shutdownSend(_ fd: Int32) { _ = martlet_shutdown_send(fd) }

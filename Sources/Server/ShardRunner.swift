@@ -196,8 +196,11 @@ import Reactor
             start = end
             if start < events.count { try flushReplies() }
         }
-        // Those inside come before those who want to be.
-        if events.contains(where: { $0.tag == Self.listenerTag }) { try acceptConnections(now) }
+        // Those inside come before those who want to be. The event may be older than the end of the
+        // listener, which came in this tick's mail.
+        if drainDeadline == nil, events.contains(where: { $0.tag == Self.listenerTag }) {
+            try acceptConnections(now)
+        }
     }
 
     /// Leaves in the batch what came of those of the events that tell of a connection to be read.
@@ -251,7 +254,9 @@ import Reactor
                 }
                 let key = gateway.accept(address: IPAddress(bits: address))
                 try admit(fd, key)
-                if let key { _ = batches?.receives.hold(fd, PollTag(bits: key.packed)) }
+                if let key, gateway.wantsInput {
+                    _ = batches?.receives.hold(fd, PollTag(bits: key.packed))
+                }
             } catch {
                 guard !error.isPeersDoing else { continue }
                 // No descriptors left: those who wait stay in the backlog until some are free.
@@ -329,15 +334,13 @@ import Reactor
     /// No place: says so, and when to come back, spread over a few seconds.
     private func shed(_ fd: Int32) {
         let seconds = Int.random(in: 1...5)
-        Socket.writeOnce(
+        Socket.close(
             fd,
-            Array(
+            saying: Array(
                 """
                 HTTP/1.1 503 Service Unavailable\r\nRetry-After: \(seconds)\r\n\
                 Connection: close\r\nContent-Length: 0\r\n\r\n
                 """.utf8))
-        Socket.shutdownSend(fd)
-        Socket.close(fd)
     }
 
     private func wakeListener() {
@@ -350,25 +353,24 @@ import Reactor
         }
     }
 
-    private func read(_ key: ConnectionKey) { unsafe read(key, atMost: buffer.count) }
-
-    private func read(_ key: ConnectionKey, atMost count: Int) {
+    private func read(_ key: ConnectionKey) {
         let state = sockets[Int(key.slot)]
         guard gateway.wantsInput || state.hasEnded else { return }
-        let room = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[..<count])
-        let outcome = unsafe Socket.receive(state.descriptor, into: room)
-        unsafe take(key, outcome, room)
+        unsafe take(key, Socket.receive(state.descriptor, into: buffer), buffer)
     }
 
-    /// Takes what was read with others; of a slot that was filled there is more, and it goes to whoever
-    /// has the connection then.
+    /// Takes what was read with others. Of a slot that was filled there may be more, and it goes to
+    /// whoever has the connection then.
     private func take(_ key: ConnectionKey, _ place: Int) {
         guard let (outcome, bytes) = unsafe batches?.receives.received(at: place) else { return }
         unsafe take(key, outcome, bytes)
         let rest = unsafe buffer.count - bytes.count
-        if bytes.count == Batches.slotBytes, rest > 0, gateway.serves(key) {
-            read(key, atMost: rest)
-        }
+        guard bytes.count == Batches.slotBytes, rest > 0, gateway.serves(key), gateway.wantsInput
+        else { return }
+        let room = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[..<rest])
+        let more = unsafe Socket.receive(sockets[Int(key.slot)].descriptor, into: room)
+        // The peer's end is told again in the next tick, when the answers to this one have gone.
+        if case .bytes = more { unsafe take(key, more, room) }
     }
 
     private func take(

@@ -77,7 +77,7 @@ struct Tunnels {
             let address = SocketAddress(numeric: named.host, port: named.port),
             let owner = Self.connect(to: address)
         else {
-            Self.refuse(client, tunnel.refusal)
+            Socket.close(client, saying: tunnel.refusal)
             return
         }
         var joined = Joined(
@@ -100,12 +100,6 @@ struct Tunnels {
         do throws(SystemError) { return try Socket.connect(to: address) } catch { return nil }
     }
 
-    private static func refuse(_ client: Int32, _ refusal: [UInt8]) {
-        Socket.writeOnce(client, refusal)
-        Socket.shutdownSend(client)
-        Socket.close(client)
-    }
-
     /// Gives up what did not get there in time.
     mutating func expire(_ now: Instant, _ poller: borrowing Poller) {
         for slot in connecting where slots[slot].map({ $0.deadline <= now }) ?? false {
@@ -119,7 +113,7 @@ struct Tunnels {
         forget(slot)
         poller.remove(joined.owner)
         Socket.close(joined.owner)
-        Self.refuse(joined.client, joined.refusal)
+        Socket.close(joined.client, saying: joined.refusal)
     }
 
     private mutating func forget(_ slot: Int) {

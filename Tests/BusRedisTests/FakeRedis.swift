@@ -13,7 +13,10 @@ final class FakeRedis {
         fileprivate var registration: EventLoop.Registration?
         fileprivate init(_ descriptor: Int32) { self.descriptor = descriptor }
 
-        func say(_ text: String) { Socket.writeOnce(descriptor, Array(text.utf8)) }
+        func say(_ text: String) {
+            let bytes = Array(text.utf8)
+            _ = unsafe bytes.withUnsafeBytes { unsafe Socket.write(descriptor, $0) }
+        }
     }
 
     let port: UInt16

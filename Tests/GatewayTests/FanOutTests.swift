@@ -38,7 +38,44 @@ struct FanOutTests {
         #expect(sockets.allSatisfy { $0.takeTexts() == [text] })
     }
 
-    @Test("Answers go out between receives, and what was there before at the end, in one piece")
+    @Test("Only who was given something since the mark is written to before the end of the tick")
+    func mark() {
+        let node = TestNode(isBench: true)
+        let sockets = (1...3).map { number in
+            let socket = node.connect(address: "192.0.2.\(number)")
+            #expect(socket.upgrade("/bench/echo").status == 101)
+            return socket
+        }
+        let shard = node.shards[0]
+        var offered: [ConnectionKey] = []
+        func say(_ socket: TestSocket) {
+            var bytes = TestSocket.text("x")
+            var span = bytes.mutableSpan
+            shard.receive(socket.key, &span)
+        }
+        func write(
+            _ key: ConnectionKey, _ chunks: UnsafeBufferPointer<UnsafeRawBufferPointer>
+        ) -> Int {
+            offered.append(key)
+            return unsafe chunks.reduce(0) { $0 + $1.count }
+        }
+        shard.beginTick(node.now)
+        say(sockets[0])
+        let mark = shard.flushMark
+        say(sockets[1])
+        unsafe shard.flushReplies(since: mark, write)
+        #expect(offered == [sockets[1].key])
+        say(sockets[2])
+        unsafe shard.flushReplies(since: mark, write)
+        #expect(offered == [sockets[1].key, sockets[2].key])
+        // Nothing is left to be offered twice.
+        unsafe shard.flushReplies(since: mark, write)
+        shard.endTick()
+        unsafe shard.flush(write)
+        #expect(offered == [sockets[1].key, sockets[2].key, sockets[0].key])
+    }
+
+    @Test("Answers go out between receives, and what a fan-out gives at the end, in one piece")
     func replies() {
         let node = TestNode(isBench: true)
         let (first, second, third) = (node.roomMember(), node.roomMember(), node.roomMember())

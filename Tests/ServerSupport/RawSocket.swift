@@ -5,6 +5,8 @@ import Glibc
 /// A TCP connection that says whatever it is told to: for what no client should send.
 package final class RawSocket {
     private var descriptor: Int32
+    /// The peer ended it by a reset.
+    package private(set) var wasReset = false
 
     /// - Parameter receiveBufferBytes: SO_RCVBUF; small for a peer that does not read.
     package init(port: UInt16, receiveBufferBytes: Int32? = nil) throws {
@@ -67,6 +69,7 @@ package final class RawSocket {
         guard wait(for: POLLIN, until: deadline) else { return .timedOut }
         var bytes = [UInt8](repeating: 0, count: 65_536)
         let count = unsafe recv(descriptor, &bytes, bytes.count, 0)
+        if count < 0, errno == ECONNRESET { wasReset = true }
         return count > 0 ? .bytes(Array(bytes[..<count])) : .ended
     }
 

@@ -1,3 +1,4 @@
+import Basics
 import Foundation
 import Glibc
 import Reactor
@@ -57,10 +58,13 @@ struct AcceptedSocketTests {
     @Test("Who says nothing waits with the kernel, and is there a second later")
     func silent() throws {
         let listener = try Listener(address: "127.0.0.1", port: 0)
+        let began = SystemClock().now().instant
         let client = connect(to: listener.port)
         defer { Glibc.close(client) }
-        guard case .none = try listener.accept() else {
-            Issue.record("the client has said nothing")
+        if case .connection(let descriptor, _) = try listener.accept() {
+            Glibc.close(descriptor)
+            // Where the machine was busy elsewhere it is there by now.
+            #expect(SystemClock().now().instant.nanoseconds(since: began) > 900_000_000)
             return
         }
         var waited = 0

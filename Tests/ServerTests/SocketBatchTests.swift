@@ -1,5 +1,6 @@
 import Glibc
 import Reactor
+import ServerSupport
 import Testing
 
 /// Two ends of a stream.
@@ -102,18 +103,9 @@ private final class Batch {
     }
 }
 
-/// Whether this machine's kernel lets us.
-private let isOffered: Bool = {
-    do throws(SystemError) {
-        _ = try SocketBatch(.sending, capacity: 4, slotBytes: 16)
-        return true
-    } catch {
-        print("io_uring is not offered here: \(error)")
-        return false
-    }
-}()
-
-@Suite("Many sends or receives in one system call", .enabled(if: isOffered))
+@Suite(
+    "Many sends or receives in one system call",
+    .enabled(if: IOUring.isOffered, "the kernel has no io_uring, or keeps it from this process"))
 struct SocketBatchTests {
     @Test("Each socket gets its own bytes, in one piece or more", arguments: [1, 2, 3, 8])
     func sends(count: Int) throws {

@@ -67,6 +67,8 @@ int martlet_connect_from(const struct martlet_address *address,
 /* What became of it, once it is writable: 0 or an errno. */
 int martlet_connect_result(int fd);
 int64_t martlet_receive(int fd, void *buffer, uint64_t count);
+/* Throws away so many bytes that have come, at most (TCP only). */
+int64_t martlet_discard(int fd, uint64_t count);
 int64_t martlet_send(int fd, const void *buffer, uint64_t count);
 int64_t martlet_write_vector(int fd, const struct iovec *vectors, int count);
 
