@@ -425,12 +425,21 @@ extension GatewayShard {
             subscribe(session, to: topic, deliveredSeq: delivered)
             if session.encoding.isSocketIO {
                 noteFollowed(
-                    session, topic, known: chat.since ?? delivered, given: delivered)
+                    session, topic,
+                    known: clientsWord(chat, job) ?? (chat.wasFollowed ? nil : delivered),
+                    given: delivered)
             }
         }
         if case .followAll = job.kind { greet(session) }
         followTopics(of: job, session)
         finish(job, session)
+    }
+
+    /// Up to where the client says that it has a chat; nil where it has not said so. Who is brought in
+    /// has said nothing: the replay begins with their stay.
+    private func clientsWord(_ chat: CatchUp.Chat, _ job: CatchUp) -> Seq? {
+        if case .broughtIn = job.kind, chat.wasFollowed { return nil }
+        return chat.since
     }
 
     /// A legacy client that resumes right after it has said who it is: its replay comes first.

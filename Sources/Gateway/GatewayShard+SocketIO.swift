@@ -439,14 +439,15 @@ extension GatewayShard {
         recovery.rewind(chat.id, from: max(known, chat.lastGiven))
     }
 
-    /// A chat is followed from here on: what came before `known` the client has, or was never given.
-    func noteFollowed(_ session: Session, _ topic: Topic, known: Seq, given: Seq) {
+    /// A chat is followed from here on: what came before `known` the client has, or was never given. nil:
+    /// it was followed before, and what was acknowledged of it then holds.
+    func noteFollowed(_ session: Session, _ topic: Topic, known: Seq?, given: Seq) {
         guard let connection = transport(of: session), let engine = connection.ownEngine,
             case .chat(let chat) = topic.channel
         else { return }
         let place = DeliveredMark.Place(session: session.key, chat: chat)
-        if session.recovery == nil { engine.acknowledged[place] = known }
-        if given > engine.acknowledged[place] ?? known { oweReceipt(connection) }
+        if session.recovery == nil, let known { engine.acknowledged[place] = known }
+        if given > engine.acknowledged[place] ?? known ?? 0 { oweReceipt(connection) }
     }
 
     func acknowledgePinged(_ engine: EngineSession) {

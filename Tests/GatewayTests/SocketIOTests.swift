@@ -246,6 +246,25 @@ struct SocketIOTests {
         #expect(alice.events("receipt") == [])
     }
 
+    @Test("News of being brought in that comes late acknowledges nothing")
+    func lateNews() {
+        let node = group()
+        let added = node.change("c1", .added, "carol", by: "alice")[0]
+        node.append("c1", by: "alice", "before carol's devices are there")
+        let alice = node.member("alice", of: "c1")
+        let carol = node.socketIO("carol")
+        node.arrive(
+            .joined(added.chat, since: added.seq - 1), on: .user(UserID(trusted: "carol")))
+        // No ping is owed for what was not given, and the one that is due says nothing of it.
+        for ms in [1_000, 29_000, 1_000] {
+            node.advance(ms)
+            let packets = carol.received()
+            #expect(packets == (ms == 29_000 ? ["2"] : []))
+            if packets == ["2"] { carol.send("3") }
+        }
+        #expect(alice.events("receipt") == [])
+    }
+
     @Test("A receipt names each message that came under the mark")
     func marks() {
         let node = group()
