@@ -36,7 +36,8 @@ extension GatewayShard {
         let pass = RecoveryPass(
             name: name, namespace: namespace,
             madeDevice: made.flatMap { Identifier(text: $0.text) })
-        session.recovery = Recovery(pass, epoch: nextEpoch(after: 0), offsetAtStart: offset)
+        session.recovery = Recovery(
+            pass, epoch: nextEpoch(after: 0), offsetAtStart: offset, isNew: true)
         recoverable[name] = session.key
     }
 
@@ -49,7 +50,7 @@ extension GatewayShard {
     func recover(
         _ session: Session, _ pass: RecoveryPass, shown: String, at offset: RecoveryOffset?
     ) {
-        let recovery = Recovery(pass, epoch: 0, offsetAtStart: offset)
+        let recovery = Recovery(pass, epoch: 0, offsetAtStart: offset, isNew: false)
         recovery.shownPass = shown
         session.recovery = recovery
         if let connection = transport(of: session) { scheduleCheck(connection) }
@@ -236,6 +237,7 @@ extension GatewayShard {
         else { return }
         _ = takeRetained(found.name)
         recovery.isEstablished = true
+        recovery.follow(found)
         recovery.left = found.left
         recovery.rewound = found.rewound
         recoverable[recovery.pass.name] = session.key
@@ -307,7 +309,8 @@ extension GatewayShard {
             name: recovery.pass.name, user: session.user.id, epoch: recovery.epoch,
             received: engine.acknowledged.of(session.key), left: recovery.left,
             rewound: recovery.rewound,
-            given: recovery.given, offsetAtStart: recovery.offsetAtStart,
+            given: recovery.given, isAlone: recovery.isAlone,
+            offsetAtStart: recovery.offsetAtStart,
             topics: followedTopics(of: session).sorted { $0.text < $1.text })
         if case .recover(let recovering) = session.job?.kind {
             let followed = Set(retained.topics)

@@ -33,6 +33,13 @@ final class Recovery {
     private(set) var given: [Given] = []
     /// Of `given`, those before the ping that is under way.
     private var pinged = 0
+    /// A ping went since the session began.
+    private var isProofAsked = false
+    /// Nobody but this session gives its client anything: it made the pass, or ended who had it before and was
+    /// that, or a pong has come. Where the store alone gave it, the client may be with the one before all
+    /// the while: it came back, left before it was answered, and the instances do not reach each other. What
+    /// it is given there comes in another order than here.
+    private(set) var isAlone: Bool
     /// The client may come back for it: it was told, or did before.
     var isEstablished = false
     /// It was ended by its client, or by a backend.
@@ -54,8 +61,10 @@ final class Recovery {
     /// Chats of its user that it follows no more, because its client said so.
     var left: Set<ChatID> = []
 
-    init(_ pass: RecoveryPass, epoch: Int64, offsetAtStart: RecoveryOffset?) {
+    /// - Parameter isNew: the pass is made for it.
+    init(_ pass: RecoveryPass, epoch: Int64, offsetAtStart: RecoveryOffset?, isNew: Bool) {
         self.pass = pass
+        isAlone = isNew
         self.epoch = epoch
         self.offsetAtStart = offsetAtStart
     }
@@ -89,10 +98,17 @@ final class Recovery {
         rewound[chat] = max(high, rewound[chat] ?? 0)
     }
 
-    func ping() { pinged = given.count }
+    /// It takes the place of that one.
+    func follow(_ before: RecoverableSession) { isAlone = before.isAlone }
+
+    func ping() {
+        pinged = given.count
+        if isEstablished { isProofAsked = true }
+    }
 
     /// Everything before the ping has arrived.
     func pong() -> ArraySlice<Given> {
+        if isProofAsked { isAlone = true }
         let arrived = given[..<pinged]
         // An array that was long once keeps no memory.
         given = Array(given[pinged...])
@@ -114,6 +130,8 @@ package struct RecoverableSession: Equatable, Sendable {
     var rewound: [ChatID: Seq] = [:]
     /// What it was given since, in order.
     var given: [Recovery.Given] = []
+    /// See `Recovery`. False: the order says nothing.
+    var isAlone = false
     var offsetAtStart: RecoveryOffset?
     var topics: [TopicName] = []
 
@@ -129,9 +147,11 @@ package struct RecoverableSession: Equatable, Sendable {
         guard offset.seq > known ?? 0 else { return taken }
         // Where it is not among what was given, the client has it all the same, and had everything
         // of that chat before it.
-        if let place = given.firstIndex(where: {
-            $0.chat == offset.chat && $0.seqs.contains(offset.seq)
-        }) {
+        if isAlone,
+            let place = given.firstIndex(where: {
+                $0.chat == offset.chat && $0.seqs.contains(offset.seq)
+            })
+        {
             for entry in given[..<place] {
                 guard let known = taken.received[entry.chat] else { continue }
                 taken.received[entry.chat] = max(known, entry.seqs.upperBound)
@@ -162,6 +182,7 @@ package enum RecoveryAnswer: Equatable, Sendable {
         bytes.append(integer: session.name.low)
         bytes.append(shortText: session.user.text)
         bytes.append(integer: session.epoch)
+        bytes.append(session.isAlone ? 1 : 0)
         bytes.append(marks: session.received)
         bytes.append(marks: session.rewound)
         bytes.append(names: session.left.map(\.text).sorted())
@@ -177,12 +198,14 @@ package enum RecoveryAnswer: Equatable, Sendable {
         case .held:
             guard let high = reader.integer(UInt64.self), let low = reader.integer(UInt32.self),
                 let user = reader.user(), let epoch = reader.integer(Int64.self),
-                let received = reader.marks(), let rewound = reader.marks(),
+                let isAlone = reader.byte(), let received = reader.marks(),
+                let rewound = reader.marks(),
                 let left = reader.names(), let topics = reader.names()
             else { return nil }
             var session = RecoverableSession(
                 name: SessionName(high: high, low: low), user: user, epoch: epoch,
                 received: received, rewound: rewound, offsetAtStart: offset)
+            session.isAlone = isAlone != 0
             session.left = Set(left.compactMap { ChatID($0) })
             session.topics = topics.compactMap { TopicName($0) }
             self = .held(session)
@@ -193,7 +216,7 @@ package enum RecoveryAnswer: Equatable, Sendable {
 
     /// What the code behind an answer is of.
     static func signed(_ answer: [UInt8], for asker: EngineID) -> [UInt8] {
-        Array("martlet, recovery answer, 1\n\(asker.text)\n".utf8) + answer
+        Array("martlet, recovery answer, 2\n\(asker.text)\n".utf8) + answer
     }
 
     private static let codeBytes = 32

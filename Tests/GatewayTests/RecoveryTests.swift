@@ -593,7 +593,9 @@ struct RecoveryTests {
         live(here, "live too", in: "c1")
         alice.read()
         #expect(alice.contents.suffix(2) == ["live", "live too"])
-        // It is here now, and can be recovered as any other.
+        // It is here now, and can be recovered as any other, once its client has said that it is here.
+        here.advance(1_000)
+        alice.read()
         alice.cut()
         live(here, "more")
         alice.connect(to: here)
@@ -622,6 +624,31 @@ struct RecoveryTests {
     private func kill(_ there: TestNode, seenFrom here: TestNode) {
         here.others = [:]
         here.tell(.reached(instance: there.instance, at: nil))
+    }
+
+    @Test("What one was given whose client was elsewhere all the while says nothing of the client")
+    func givenToNobody() {
+        let (here, there) = pair()
+        let alice = RecoveringClient("alice")
+        alice.connect(to: there)
+        live(there, "a")
+        alice.read()
+        // She came here once, in between, and did not wait; they do not reach each other.
+        kill(there, seenFrom: here)
+        let ghost = alice.copy()
+        ghost.connect(to: here)
+        #expect(ghost.isRecovered)
+        let lost = there.append("c0", by: "bob", "on its way")
+        let seen = there.append("c1", by: "bob", "seen")
+        here.arrive(.entry(lost), on: .chat(lost.chat))
+        here.arrive(.entry(seen), on: .chat(seen.chat))
+        there.arrive(.entry(seen), on: .chat(seen.chat))
+        alice.read()
+        #expect(alice.contents == ["a", "seen"])
+        alice.cut()
+        // The store says that she is here.
+        alice.connect(to: here)
+        #expect(alice.isRecovered && alice.contents.contains("on its way"), "\(alice.contents)")
     }
 
     @Test("Killed with much missing: all of it comes")
