@@ -176,6 +176,7 @@ extension GatewayShard {
             place(open, in: &job.chats[index], of: job, session)
             noteOpened(job.chats[index], job, session)
         }
+        keepUnasked(job, session)
         if keepsFirst(job, session) { return }
         proceed(job, session)
     }

@@ -60,6 +60,27 @@ extension GatewayShard {
         }
     }
 
+    /// Writes down chats that it follows unasked, because its user has come into them: of these nothing is
+    /// kept, and before a pong says more the instance may be gone, and the user removed.
+    func keepUnasked(_ job: CatchUp, _ session: Session) {
+        guard let recovery = session.recovery, recovery.isKept || recovery.isKeeping,
+            recovery.isWhole
+        else { return }
+        let known: [ChatID: Seq]
+        switch job.kind {
+        case .recover(let recovering): known = recovering.known
+        case .broughtIn: known = [:]
+        case .join, .resume, .leave, .followAll, .establish: return
+        }
+        let marks = job.chats.compactMap { chat -> KeptItem? in
+            guard chat.isMember, !chat.wasFollowed, known[chat.id] == nil else { return nil }
+            return .chat(
+                chat.id,
+                self.known(chat.id, session) ?? min(chat.since ?? chat.sentThrough, chat.lastSeq))
+        }
+        if !marks.isEmpty { keepMarks(marks, recovery, .nothing) }
+    }
+
     /// What was to be kept is, or is not.
     func kept(_ key: SubscriberKey, _ result: LaneAnswer.Result) {
         guard let session = session(key), let job = session.job, let recovery = session.recovery

@@ -651,6 +651,29 @@ struct RecoveryTests {
         #expect(alice.isRecovered && alice.contents.contains("on its way"), "\(alice.contents)")
     }
 
+    @Test("Brought into a chat, killed, and removed from it: what came in between is given")
+    func broughtInAndKilled() {
+        let (here, there) = pair()
+        here.group("new", ["bob"])
+        let alice = RecoveringClient("alice")
+        alice.connect(to: there)
+        for entry in here.change("new", .added, "alice", by: "bob") {
+            there.arrive(.entry(entry), on: .chat(entry.chat))
+            there.arrive(
+                .joined(entry.chat, since: entry.seq - 1), on: .user(UserID(trusted: "alice")))
+        }
+        live(there, "first", in: "new")
+        alice.read()
+        #expect(alice.contents == ["first"])
+        kill(there, seenFrom: here)
+        here.append("new", by: "bob", "second")
+        here.change("new", .removed, "alice", by: "bob")
+        alice.connect(to: here)
+        #expect(alice.isRecovered)
+        #expect(Set(alice.contents) == ["first", "second"], "\(alice.contents)")
+        #expect(alice.count("chat.changed") >= 2, "she is told of her removal")
+    }
+
     @Test("Killed with much missing: all of it comes")
     func muchMissing() {
         let (here, there) = pair()
