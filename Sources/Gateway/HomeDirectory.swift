@@ -328,7 +328,8 @@ package struct HomeDirectory {
         _ chat: ChatID, _ entries: [LogEntry], effects: inout [Effect]
     ) {
         let channel = Channel.chat(chat)
-        guard let home = homes[channel] else { return }
+        // Asked in an earlier life of the channel here: this one has not even its head.
+        guard let home = homes[channel], home.applied != nil else { return }
         home.isReading = false
         for entry in entries where entry.seq == (home.applied ?? 0) + 1 {
             repairedCount += 1
@@ -388,7 +389,6 @@ package struct HomeDirectory {
     /// As `holdBackExpired`, for a channel whose head is not known yet.
     package mutating func retryHead(_ chat: ChatID, effects: inout [Effect]) {
         guard let home = homes[.chat(chat)] else { return }
-        guard home.applied == nil else { return }
         answerWatchers(.chat(chat), home, &effects)
     }
 

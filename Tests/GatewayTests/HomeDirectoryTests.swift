@@ -174,6 +174,30 @@ struct HomeDirectoryTests {
         #expect(effects.isEmpty)
     }
 
+    @Test(
+        "A page that was asked for in an earlier life of the channel is not the beginning of this one"
+    )
+    func stalePage() {
+        var (homes, log) = directory(head: 5)
+        accept(&homes, &log, 7)
+        expire(&homes, &log)
+        #expect(log.ranges == [5])
+        // Given up, and watched again; the store is away for a moment.
+        unwatch(&homes, &log, 0)
+        watch(&homes, &log, 0, ticket: 2)
+        homes.headFailed(chat)
+        let heads = log.heads
+        answer(&homes, &log, 6...7)
+        answer(&homes, &log, 1...7)
+        #expect(log.ranges == [5], "nobody reads the log from its beginning")
+        var effects: [HomeDirectory.Effect] = []
+        homes.retryHead(chat, effects: &effects)
+        log.take(effects)
+        #expect(log.heads == heads + 1)
+        readHead(&homes, &log, 7)
+        #expect(log.watching.last?.ticket == 2 && log.watching.last?.head == 7)
+    }
+
     @Test("A head read twice takes nothing away from those who were told the first")
     func twoHeads() {
         // Watched, given up, watched again: two reads of the head are on their way.
