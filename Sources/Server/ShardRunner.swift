@@ -199,7 +199,7 @@ import Reactor
         // Those inside come before those who want to be. The event may be older than the end of the
         // listener, which came in this tick's mail.
         if drainDeadline == nil, events.contains(where: { $0.tag == Self.listenerTag }) {
-            try acceptConnections(now)
+            acceptConnections(now)
         }
     }
 
@@ -243,20 +243,11 @@ import Reactor
         }
     }
 
-    /// Takes in who waits, and what they have said already: with their first bytes there, nobody
-    /// need wait for another tick.
-    private func acceptConnections(_ now: Now) throws(SystemError) {
-        batches?.receives.clear()
-        accepting: for _ in 0..<Self.acceptsPerTick {
+    private func acceptConnections(_ now: Now) {
+        for _ in 0..<Self.acceptsPerTick {
             do throws(SystemError) {
-                guard case .connection(let fd, let address) = try listener.accept() else {
-                    break accepting
-                }
-                let key = gateway.accept(address: IPAddress(bits: address))
-                try admit(fd, key)
-                if let key, gateway.wantsInput {
-                    _ = batches?.receives.hold(fd, PollTag(bits: key.packed))
-                }
+                guard case .connection(let fd, let address) = try listener.accept() else { return }
+                try admit(fd, gateway.accept(address: IPAddress(bits: address)))
             } catch {
                 guard !error.isPeersDoing else { continue }
                 // No descriptors left: those who wait stay in the backlog until some are free.
@@ -265,21 +256,9 @@ import Reactor
                     metadata: ["shard": "\(index)", "error": "\(error)"])
                 poller.remove(listener.descriptor)
                 listenerRests = now.instant.advanced(byMilliseconds: 100)
-                break
+                return
             }
-            if let batches, batches.receives.isFull { try greet(batches) }
         }
-        if let batches { try greet(batches) }
-    }
-
-    private func greet(_ batches: Batches) throws(SystemError) {
-        try batches.receives.run()
-        for place in 0..<batches.receives.count {
-            let key = ConnectionKey(packed: batches.receives.tag(at: place).bits)
-            if socket(of: key) != nil { take(key, place) }
-        }
-        batches.receives.clear()
-        try flushReplies()
     }
 
     /// Connections that other instances bring.
