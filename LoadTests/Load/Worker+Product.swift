@@ -106,9 +106,11 @@ extension Worker {
         }
     }
 
-    /// Nobody needs to have got that one.
+    /// Nobody needs to have got that one. Beyond the bound it counts as lost, and an error says so.
     func excuse(_ index: Int, _ channel: Int, _ number: UInt32) {
-        guard excused.count < 100_000 else { return }
+        guard excused.count < Self.mostExcused else {
+            return noteError("refused, but counted as lost: there are too many to remember")
+        }
         excused.append(
             unsafe WorkerReport.Lane(
                 channel: table[index].firstChannel + UInt32(channel),

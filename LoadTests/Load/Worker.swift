@@ -16,6 +16,7 @@ import Wire
 /// unfinished frame is kept with its connection. A delivery allocates nothing.
 @safe final class Worker {
     static let mostConnections = 19_000
+    static let mostExcused = 1_000_000
     private static let readBytes = 256 << 10
     static let controlTag = PollTag(bits: .max)
 

@@ -47,17 +47,22 @@ public struct Oracle: Sendable {
     /// The receiver has just come (back) without a memory of what was before: any number is its
     /// first.
     private static let unknown = UInt32.max
-    /// Missing numbers that are remembered one by one; the others are only counted.
-    static let mostMissing = 200_000
-
     @usableFromInline var last: [UInt32]
     /// Of lanes where something is missing: which.
     private var missing: [Int: Set<UInt32>] = [:]
     private var missingCount = 0
+    private let mostMissing: Int
+    private var hasOverflowed = false
     public var findings = Findings()
 
-    /// - Parameter lanes: how many; a lane's index is the caller's affair.
-    package init(lanes: Int) { last = [UInt32](repeating: 0, count: lanes) }
+    /// - Parameters:
+    ///   - lanes: how many; a lane's index is the caller's affair.
+    ///   - mostMissing: missing numbers that are remembered one by one. Beyond them they are only
+    ///     counted, as lost, whatever becomes of them, and the findings' examples say so.
+    package init(lanes: Int, mostMissing: Int = 4_000_000) {
+        last = [UInt32](repeating: 0, count: lanes)
+        self.mostMissing = mostMissing
+    }
 
     package var laneCount: Int { last.count }
 
@@ -91,10 +96,7 @@ public struct Oracle: Sendable {
             let count = number - before - 1
             findings.lost += UInt64(count)
             findings.note("lane \(lane): \(number) came after \(before)")
-            for skipped in (before + 1)..<number where missingCount < Self.mostMissing {
-                missing[lane, default: []].insert(skipped)
-                missingCount += 1
-            }
+            for skipped in (before + 1)..<number { remember(skipped, missingOn: lane) }
             last[lane] = number
             return count + 1
         }
@@ -108,6 +110,20 @@ public struct Oracle: Sendable {
             findings.note("lane \(lane): \(number) came again, after \(before)")
         }
         return 0
+    }
+
+    private mutating func remember(_ number: UInt32, missingOn lane: Int) {
+        guard missingCount < mostMissing else {
+            guard !hasOverflowed else { return }
+            hasOverflowed = true
+            // Ahead of the others: it says what they are worth.
+            findings.examples.insert(
+                "over \(mostMissing) are missing at once: of the others, refused and late ones "
+                    + "count as lost, too", at: 0)
+            return
+        }
+        missing[lane, default: []].insert(number)
+        missingCount += 1
     }
 
     /// A message that belongs to nobody here.

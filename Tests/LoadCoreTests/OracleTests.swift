@@ -95,6 +95,27 @@ struct OracleTests {
         #expect(oracle.findings.lost == 3)
     }
 
+    @Test("Of what is missing, as many are remembered as there is room for, and it says so")
+    func remembersUpToItsBound() {
+        for (mostMissing, lost, examples) in [(3, 0, 1), (2, 1, 2)] as [(Int, UInt64, Int)] {
+            var oracle = Oracle(lanes: 1, mostMissing: mostMissing)
+            _ = oracle.received(0, 4)
+            oracle.excuse(0, [1, 2, 3])
+            #expect(oracle.findings.lost == lost)
+            #expect(oracle.findings.examples.count == examples)
+        }
+    }
+
+    @Test("What was settled gives its room back")
+    func room() {
+        var oracle = Oracle(lanes: 2, mostMissing: 1)
+        _ = oracle.received(0, 2)
+        _ = oracle.received(0, 1)
+        _ = oracle.received(1, 2)
+        oracle.excuse(1, [1])
+        #expect(oracle.findings.lost == 0)
+    }
+
     @Test("A lane that was told not to read is pardoned what it missed")
     func pardons() {
         var oracle = Oracle(lanes: 2)
