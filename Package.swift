@@ -166,7 +166,7 @@ let package = Package(
         tests("BusCoreTests", ["BusCore", "Domain", "Basics"]),
         // With a private redis-server, which has to be installed.
         tests("BusRedisTests", ["BusRedis", "ServerSupport", "Reactor", "Basics"]),
-        tests("ServerTests", ["Server", "ServerSupport", "Reactor", "Basics"]),
+        tests("ServerTests", ["Server", "Gateway", "ServerSupport", "Reactor", "Basics"]),
         tests("DomainTests", ["Domain", "Basics"]),
         tests("BasicsTests", ["Basics"]),
         tests("HTTPTests", ["HTTP"]),

@@ -24,14 +24,27 @@ struct Tunnels {
         case owner
     }
 
-    private struct Way {
-        var bytes: [UInt8] = []
-        var sent = 0
+    /// What one side has said and the other has not got yet. Memory stays within twice of it, however
+    /// long the reader is behind.
+    struct Way {
+        private(set) var bytes: [UInt8] = []
+        private(set) var sent = 0
         var hasEnded = false
         var isShut = false
 
         var isEmpty: Bool { sent == bytes.count }
         var isFull: Bool { bytes.count - sent >= Tunnels.bufferBytes }
+        var waiting: ArraySlice<UInt8> { bytes[sent...] }
+
+        mutating func append(_ more: some Collection<UInt8>) {
+            if sent >= bytes.count - sent {
+                bytes.removeFirst(sent)
+                sent = 0
+            }
+            bytes.append(contentsOf: more)
+        }
+
+        mutating func take(_ count: Int) { sent += count }
     }
 
     private struct Joined {
@@ -42,7 +55,7 @@ struct Tunnels {
         var deadline: Instant
         var toOwner = Way()
         var toClient = Way()
-        /// The owner has gone, and what it said last waits in its socket until there is room: the
+        /// The owner has gone, and what it said last may wait in its socket until there is room: the
         /// poller would tell of it without end.
         var isOwnerGone = false
     }
@@ -83,7 +96,7 @@ struct Tunnels {
         var joined = Joined(
             client: client, owner: owner, refusal: tunnel.refusal,
             deadline: now.advanced(byMilliseconds: Self.connectMs))
-        joined.toOwner.bytes = tunnel.opening
+        joined.toOwner.append(tunnel.opening)
         let slot = free.popLast() ?? slots.count
         if slot == slots.count { slots.append(nil) }
         slots[slot] = joined
@@ -143,21 +156,23 @@ struct Tunnels {
                 return
             }
         } else if event.isReadable || event.isOver {
-            if side == .client, event.isOver, joined.toOwner.isFull {
+            switch side {
+            case .client where event.isOver && joined.toOwner.isFull:
                 isOver = true
-            } else if side == .client {
+            case .client:
                 isOver = unsafe !Self.read(joined.client, into: &joined.toOwner, buffer)
-            } else if event.isOver, joined.toClient.isFull {
+            case .owner where event.isOver:
                 joined.isOwnerGone = true
                 poller.remove(joined.owner)
-            } else {
+            case .owner:
                 isOver = unsafe !Self.read(joined.owner, into: &joined.toClient, buffer)
             }
         }
         if joined.isOwnerGone {
             isOver = isOver || !Self.write(&joined.toClient, to: joined.client)
-            if !isOver, !joined.toClient.hasEnded {
-                isOver = unsafe !Self.read(joined.owner, into: &joined.toClient, buffer)
+            // A failure is its end: it says nothing more.
+            if !isOver, unsafe !Self.read(joined.owner, into: &joined.toClient, buffer) {
+                joined.toClient.hasEnded = true
             }
         } else {
             isOver = isOver || !Self.write(&joined.toOwner, to: joined.owner)
@@ -184,11 +199,7 @@ struct Tunnels {
         guard !way.hasEnded, !way.isFull else { return !way.hasEnded }
         switch unsafe Socket.receive(fd, into: buffer) {
         case .bytes(let count):
-            if way.isEmpty {
-                way.bytes.removeAll(keepingCapacity: true)
-                way.sent = 0
-            }
-            unsafe way.bytes.append(contentsOf: buffer[..<count])
+            unsafe way.append(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
             return true
         case .wouldBlock:
             return true
@@ -202,11 +213,9 @@ struct Tunnels {
 
     private static func write(_ way: inout Way, to fd: Int32) -> Bool {
         if !way.isEmpty {
-            let written = unsafe way.bytes.withUnsafeBytes {
-                unsafe Socket.write(fd, UnsafeRawBufferPointer(rebasing: $0[way.sent...]))
-            }
+            let written = unsafe way.waiting.withUnsafeBytes { unsafe Socket.write(fd, $0) }
             guard written >= 0 else { return false }
-            way.sent += written
+            way.take(written)
         }
         if way.hasEnded, way.isEmpty, !way.isShut {
             way.isShut = true
