@@ -21,10 +21,18 @@ struct RetainedSessions {
     /// What takes the memory.
     private var chats = 0
 
-    static let maximumCount = 65_536
-    static let maximumChats = 1_000_000
+    private let maximumCount: Int
+    private let maximumChats: Int
 
-    var isFull: Bool { byName.count >= Self.maximumCount || chats >= Self.maximumChats }
+    /// - Parameters:
+    ///   - maximumCount: sessions of one shard.
+    ///   - maximumChats: what they follow, all together; the last one may exceed it.
+    init(maximumCount: Int = 65_536, maximumChats: Int = 1_000_000) {
+        self.maximumCount = maximumCount
+        self.maximumChats = maximumChats
+    }
+
+    private var isFull: Bool { byName.count >= maximumCount || chats >= maximumChats }
 
     func names(of user: UserID) -> [SessionName] { byUser[user] ?? [] }
 
@@ -45,11 +53,11 @@ struct RetainedSessions {
         return found
     }
 
-    /// One whose window is over, or the oldest where `isFull`; nil where there is none.
-    mutating func removeOldest(_ now: Instant) -> Retained? {
+    /// One whose window is over, or the oldest where another one needs its room; nil where there is none.
+    mutating func removeOldest(_ now: Instant, makingRoom: Bool = false) -> Retained? {
         while start < order.count {
             let (name, until) = order[start]
-            guard until <= now || isFull else { return nil }
+            guard until <= now || makingRoom && isFull else { return nil }
             start += 1
             if start > 1_024, start * 2 > order.count {
                 order.removeFirst(start)
@@ -64,12 +72,12 @@ struct RetainedSessions {
 
 extension GatewayShard {
     func retain(_ session: RecoverableSession) {
-        forgetRetained()
         // A person's devices, and not a script's.
         for name in retained.names(of: session.user).dropLast(max(0, limits.socketsPerUser - 1)) {
             if let older = retained.remove(name) { forget(older) }
         }
         if let older = retained.remove(session.name) { unpin(older) }
+        while let older = retained.removeOldest(now.instant, makingRoom: true) { forget(older) }
         var userTopic: Topic?
         if configuration.isBridged {
             let topic = topic(for: .user(session.user))
