@@ -3,6 +3,7 @@ import Client
 import Glibc
 import LoadCore
 import Reactor
+import Synchronization
 
 /// A run from its start to its result: starts the workers, hands each its plan, says when to begin,
 /// adds up what they tell, and looks at the server's process meanwhile.
@@ -36,6 +37,9 @@ final class Coordinator {
     private var windowStart = UInt64.max
     private var windowEnd = UInt64.max
     private var isWindow = false
+    private var isWindowOver = false
+    /// Why it ended before its time; nil where it did not.
+    private var early: LoadResult.Early?
     private var cpu = LoadResult.CPU()
     private var serverCPU: [Double]?
     private var machineCPU: Double?
@@ -74,6 +78,7 @@ final class Coordinator {
         serverCPU = ServerUsage.cpuSeconds(options.serverPids)
         began = now
         nextLine = began + 1_000_000_000
+        Interruption.expect()
         defer { for worker in workers { worker.end() } }
         for number in 0..<options.workers {
             let worker = try WorkerProcess(number: number)
@@ -82,8 +87,11 @@ final class Coordinator {
         }
         while finals.contains(where: { $0 == nil }) {
             try listen()
+            if Interruption.hasCome { try interrupt() }
             act()
         }
+        // Where nothing was under way the workers are done before the last second is.
+        if series.count < wholeSeconds { tellProgress(windowEnd) }
         return result()
     }
 
@@ -118,7 +126,7 @@ final class Coordinator {
     private func listen() throws(WorkerError) {
         var entries = workers.filter { !$0.hasEnded }
             .map { pollfd(fd: $0.descriptor, events: Int16(POLLIN), revents: 0) }
-        let timeout = min(nextLine, isWindow ? windowEnd : windowStart)
+        let timeout = min(nextLine, isWindow ? windowEnd : isWindowOver ? .max : windowStart)
         let left = timeout > now ? (timeout - now + 999_999) / 1_000_000 : 0
         guard unsafe poll(&entries, nfds_t(entries.count), Int32(clamping: left)) > 0 else {
             return
@@ -167,7 +175,7 @@ final class Coordinator {
                 .map { "\($0.key) (\($0.value) times)" }
             throw WorkerError(
                 "no connection could be opened: " + reasons.prefix(3).joined(separator: "; ")
-                    + Self.advice(on: total.errors))
+                    + Self.advice(on: total.errors, options.dialect))
         }
         cpu.openingServer = serverCPUSince()?.reduce(0, +)
         cpu.openingClient = total.openingCPU
@@ -177,18 +185,23 @@ final class Coordinator {
         for worker in workers { worker.send(Array("{\"go\":\"\(start)\"}\n".utf8)) }
     }
 
-    /// What to do about refusals that mean a limit of the server.
-    static func advice(on errors: [String: Int]) -> String {
+    /// What to do about refusals that mean a limit of the server, or another address.
+    static func advice(on errors: [String: Int], _ dialect: LoadDialect) -> String {
         let isLimited = errors.keys.contains {
             $0.contains("429") || $0.contains("503") || $0.contains("4102")
                 || $0.contains("RATE_LIMITED")
         }
-        guard isLimited else { return "" }
+        guard isLimited else {
+            let isElsewhere = errors.keys.contains {
+                $0.contains("HTTP 404") || dialect == .sio && $0.contains("4001")
+            }
+            return isElsewhere ? "\n" + dialect.pathAdvice : ""
+        }
         return
             "\nThe server limits how fast one address or user may act. To load Martlet, start it "
             + "with\n  martlet serve --dev --bench --limit connects=off --limit http=off "
-            + "--limit sends=off\n    --limit joins=off --limit typing=off --limit cursors=off "
-            + "--limit socketsPerUser=off"
+            + "--limit sends=off\n    --limit sendBurst=off --limit joins=off --limit typing=off "
+            + "--limit cursors=off\n    --limit cursorBurst=off --limit socketsPerUser=off"
     }
 
     /// Receivers in one worker must have got what senders in another have sent.
@@ -206,7 +219,7 @@ final class Coordinator {
 
     private func act() {
         let now = now
-        if !isWindow, now >= windowStart, memoryAfter == nil { beginWindow() }
+        if !isWindow, !isWindowOver, now >= windowStart { beginWindow() }
         if isWindow, now >= windowEnd { endWindow() }
         if now >= nextLine {
             nextLine += 1_000_000_000
@@ -227,14 +240,39 @@ final class Coordinator {
 
     private func endWindow() {
         isWindow = false
-        memoryAfter = ServerUsage.privateBytes(options.serverPids) ?? 0
+        isWindowOver = true
+        memoryAfter = ServerUsage.privateBytes(options.serverPids)
         ownCPU = Worker.cpuSeconds() - ownCPU
         cpu.serverEach = serverCPUSince()
         if let before = machineCPU { machineCPU = ServerUsage.machineSeconds().map { $0 - before } }
         // The last second of the series ends with the window.
-        if series.count < Int(options.scenario.duration / 1_000_000_000) {
+        if series.count < wholeSeconds {
             nextLine = min(nextLine, windowEnd + 60_000_000)
         }
+    }
+
+    private var wholeSeconds: Int { Int((windowEnd - windowStart) / 1_000_000_000) }
+
+    /// Somebody wants it to end: with what was measured, where that is something. The second time it
+    /// ends as programs do.
+    private func interrupt() throws(WorkerError) {
+        guard early == nil else { return }
+        guard isWindow || isWindowOver else {
+            throw WorkerError("interrupted before anything was measured", isInterruption: true)
+        }
+        say("interrupted; once more, and it ends without a result")
+        end(.interrupted)
+    }
+
+    /// The window ends now: nothing more is sent, and what is under way may still arrive. Where it is over
+    /// already that is not waited for any more.
+    private func end(_ reason: LoadResult.Early) {
+        early = reason
+        if isWindow {
+            windowEnd = now
+            endWindow()
+        }
+        for worker in workers { worker.send(Array("{\"cease\":true}\n".utf8)) }
     }
 
     private func serverCPUSince() -> [Double]? {
@@ -259,15 +297,22 @@ final class Coordinator {
         moment.sent = total.sent &- min(total.sent, lastTotal.sent)
         moment.delivered = total.delivered &- min(total.delivered, lastTotal.delivered)
         moment.errors = total.errorCount
-        moment.p50Us = Double(recent.quantile(0.5)) / 1e3
-        moment.p99Us = Double(recent.quantile(0.99)) / 1e3
+        if !recent.isEmpty {
+            moment.p50Us = Double(recent.quantile(0.5)) / 1e3
+            moment.p99Us = Double(recent.quantile(0.99)) / 1e3
+        }
         lastTotal = total
         recent.reset()
         if now < windowEnd + 500_000_000 { series.append(moment) }
         say(
             "\(second) s  \(moment.connections) connections  \(moment.sent) sent/s  "
-                + "\(moment.delivered) delivered/s  p99 \(Words.duration(us: moment.p99Us))  "
-                + "\(moment.errors) errors")
+                + "\(moment.delivered) delivered/s  p99 "
+                + (moment.p99Us.map { Words.duration(us: $0) } ?? "–")
+                + "  \(moment.errors) errors")
+        // Those that the scenario has cut off come back; others do not.
+        if isWindow, total.connections == 0, total.dropped == total.recovered {
+            end(.noConnectionLeft)
+        }
     }
 
     private func say(_ line: String) {
@@ -287,7 +332,8 @@ final class Coordinator {
             scenario: options.name, dialect: options.dialect, urls: options.urls,
             machine: ServerUsage.machine(), startedAt: startedAt,
             settings: options.scenario.settings,
-            seconds: Double(options.scenario.duration) / 1e9, total: total)
+            seconds: Double(windowEnd - windowStart) / 1e9, total: total)
+        result.early = early
         result.cpu = cpu
         result.series = series
         if let before = memoryBefore, let after = memoryAfter {
@@ -295,6 +341,26 @@ final class Coordinator {
         }
         result.judge(options.scenario.thresholds)
         return result
+    }
+}
+
+/// SIGINT and SIGTERM: the first is for the run to act on, the next ends the program.
+enum Interruption {
+    private static let count = Atomic<Int>(0)
+
+    static var hasCome: Bool { count.load(ordering: .relaxed) > 0 }
+
+    static func expect() {
+        // Made before a handler may want it.
+        count.store(0, ordering: .relaxed)
+        for number in [SIGINT, SIGTERM] {
+            var action = sigaction()
+            unsafe action.__sigaction_handler.sa_handler = { _ in
+                Interruption.count.store(1, ordering: .relaxed)
+            }
+            action.sa_flags = Int32(bitPattern: SA_RESETHAND)
+            unsafe sigaction(number, &action, nil)
+        }
     }
 }
 

@@ -10,9 +10,10 @@ struct MartletLoad: ParsableCommand {
         commandName: "martlet-load",
         abstract: "Load a realtime server with simulated people, and check what they get.",
         discussion: """
-            A run is a scenario (who talks to whom, how often) in a dialect (how a kind of server
-            is spoken to). Exit status: 0 all thresholds held and every message came once and in
-            order; 1 something of that did not hold; 2 the run itself did not work; 64 usage.
+            A run is a scenario (who talks to whom, how often) in a dialect (how a kind of server \
+            is spoken to). Exit status: 0 all thresholds held and every message came once and in \
+            order; 1 something of that did not hold; 2 the run itself did not work; 64 usage; \
+            130 interrupted.
             """,
         subcommands: [Run.self, Scenarios.self, Report.self, WorkerCommand.self])
 }
@@ -67,7 +68,7 @@ struct Scenarios: ParsableCommand {
     func run() {
         let folder = ScenarioFiles.folder(scenarios)
         let names = ScenarioFiles.names(in: folder)
-        guard !names.isEmpty else { fail("there are no scenarios in \(folder)", status: 2) }
+        guard !names.isEmpty else { fail(ScenarioFiles.whatThereIs(in: folder), status: 2) }
         let width = names.map(\.utf8.count).max() ?? 0
         for name in names {
             let text = Files.text("\(folder)/\(name).conf") ?? ""

@@ -73,7 +73,7 @@ struct Population {
         } catch {
             throw WorkerError(
                 "users and chats could not be made: \(error)"
-                    + Coordinator.advice(on: ["\(error)": 1]))
+                    + Coordinator.advice(on: ["\(error)": 1], .v1))
         }
     }
 

@@ -8,9 +8,14 @@ struct Run: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Run a scenario, and say what came of it.",
         discussion: """
-            Words key=value override the scenario's lines: `connections=5000 duration=30s`.
-            The dialects: raw (a server that echoes or broadcasts texts), v1 and plain (Martlet's
-            /ws), sio-v1 (Martlet over Socket.IO), nats, nchan, sio (rooms of any Socket.IO server).
+            Words key=value override the scenario's lines: `connections=5000 duration=30s`. \
+            LoadTests/README.md says what they mean.
+
+            The dialects: raw (a server that echoes or broadcasts texts, as Martlet does at /bench with \
+            --bench), v1 and plain (Martlet's users and chats), sio-v1 (the same over Socket.IO), sio \
+            (rooms of any Socket.IO server), nats, nchan.
+
+            Ctrl-C ends the measured window; what was measured until then is told and written.
             """)
 
     @Argument(help: "A scenario: a file, or the name of one that `scenarios` lists.")
@@ -22,7 +27,7 @@ struct Run: ParsableCommand {
     @Option(help: "ws://HOST:PORT[/PATH]; may be repeated: the instances of one deployment.")
     var url: [String] = []
 
-    @Option(help: "How the server is spoken to: raw, v1, plain, nats, nchan or sio.")
+    @Option(help: "How the server is spoken to: raw, v1, plain, sio-v1, sio, nats or nchan.")
     var dialect = "raw"
 
     @Option(help: "Processes to load with, each up to 19,000 connections.")
@@ -37,10 +42,13 @@ struct Run: ParsableCommand {
     @Option(name: .customLong("server-pid"), help: "A process of the server; may be repeated.")
     var serverPid: [Int32] = []
 
-    @Option(name: .customLong("jwt-secret"), help: "The secret to mint tokens with (v1, plain).")
+    @Option(
+        name: .customLong("jwt-secret"),
+        help: "The secret to mint tokens with (v1, plain, sio-v1).")
     var jwtSecret: String?
 
-    @Option(help: "The server's data folder, whose development secret is used (v1, plain).")
+    @Option(
+        help: "The server's data folder, whose development secret is used (v1, plain, sio-v1).")
     var data: String?
 
     @Option(help: "Write the result there, as JSON.")
@@ -58,8 +66,15 @@ struct Run: ParsableCommand {
     @Flag(help: "Say only what came of it.")
     var quiet = false
 
+    func validate() throws { _ = try checked() }
+
     func run() throws {
         let options = try checked()
+        for path in [json, html] {
+            if let path, let reason = Files.whyNotWritable(path) {
+                fail("cannot write \(path): \(reason)", status: 2)
+            }
+        }
         do throws(WorkerError) {
             let result = try Coordinator(options).perform()
             Summary.print(result)
@@ -68,11 +83,15 @@ struct Run: ParsableCommand {
             if html != nil, let page = ReportPage(results: [bytes]) {
                 write(Array(page.html.utf8), to: html)
             }
+            guard result.early != .interrupted else { Glibc.exit(Self.interruptedStatus) }
             guard result.passed else { Glibc.exit(1) }
         } catch {
-            fail("\(error)", status: 2)
+            fail("\(error)", status: error.isInterruption ? Self.interruptedStatus : 2)
         }
     }
+
+    /// As a shell has it of a program that SIGINT ended.
+    private static let interruptedStatus: Int32 = 130
 
     private func write(_ bytes: [UInt8], to path: String?) {
         guard let path else { return }
@@ -92,8 +111,12 @@ struct Run: ParsableCommand {
         let folder = ScenarioFiles.folder(scenarios)
         guard let (name, text) = ScenarioFiles.text(of: scenario, in: folder) else {
             throw ValidationError(
-                "there is no scenario '\(scenario)'; in \(folder) are "
-                    + ScenarioFiles.names(in: folder).joined(separator: ", "))
+                "there is no scenario '\(scenario)'; " + ScenarioFiles.whatThereIs(in: folder))
+        }
+        if let word = settings.first(where: { !$0.contains("=") }) {
+            throw ValidationError(
+                "'\(word)' is no key=value; an option takes one value, and is said again for another"
+            )
         }
         let parsed: Scenario
         do throws(ScenarioError) {
@@ -106,6 +129,10 @@ struct Run: ParsableCommand {
         let count = workers ?? needed
         guard (1...256).contains(count) else {
             throw ValidationError("--workers is within 1...256")
+        }
+        guard count <= parsed.connections else {
+            throw ValidationError(
+                "--workers \(count) is more than there are connections: \(parsed.connections)")
         }
         if parsed.traffic == .typing || parsed.typingShare > 0, parsed.layout == .room, count > 1 {
             throw ValidationError(

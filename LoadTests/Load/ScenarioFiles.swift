@@ -20,6 +20,15 @@ enum ScenarioFiles {
             .map { String($0.dropLast(".conf".count)) }.sorted()
     }
 
+    /// The same in words, with what to do where there are none.
+    static func whatThereIs(in folder: String) -> String {
+        let names = names(in: folder)
+        return names.isEmpty
+            ? "there are none in \(folder): name LoadTests/Scenarios of the source with --scenarios, or a "
+                + "file by its path"
+            : "in \(folder) are " + names.joined(separator: ", ")
+    }
+
     /// The first comment line.
     static func summary(of text: String) -> String {
         let line = text.split(whereSeparator: \.isNewline).first { $0.hasPrefix("#") } ?? ""
@@ -85,6 +94,17 @@ enum Files {
 
     static func text(_ path: String) -> String? {
         bytes(path).map { String(decoding: $0, as: UTF8.self) }
+    }
+
+    /// The system's word for why a file cannot be written there, before there is something to write; nil
+    /// where it can.
+    static func whyNotWritable(_ path: String) -> String? {
+        let isThere = unsafe access(path, F_OK) == 0
+        let descriptor = unsafe open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0o644)
+        guard descriptor >= 0 else { return systemWord }
+        close(descriptor)
+        if !isThere { unsafe unlink(path) }
+        return nil
     }
 
     /// Returns the system's word for what went wrong.

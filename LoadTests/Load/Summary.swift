@@ -4,7 +4,9 @@ import LoadCore
 enum Summary {
     static func print(_ result: LoadResult) {
         let total = result.total
-        line("\(result.scenario) (\(result.dialect.rawValue)), \(result.seconds) s")
+        line(
+            "\(result.scenario) (\(result.dialect.rawValue)), \(Words.rounded(result.seconds)) s"
+                + (result.early.map { ", \(Self.reason($0))" } ?? ""))
         line(
             "  connections  \(total.opened) opened, \(total.failed) failed, \(total.lost) lost; "
                 + "\(Words.rounded(result.connectRate))/s"
@@ -35,28 +37,56 @@ enum Summary {
         if let each = result.memoryPerConnection {
             line("  memory       \(Words.rounded(each)) bytes a connection")
         }
+        if total.sent == 0, total.typing.isEmpty, result.traffic == Scenario.Traffic.none {
+            line("  no traffic   only connections were measured")
+        }
         let findings = total.findings
         line(
             "  oracle       \(findings.checked) checked: \(findings.lost) lost, "
                 + "\(findings.repeated) repeated, \(findings.reordered) reordered, "
                 + "\(findings.foreign) foreign")
         for example in findings.examples { line("               \(example)") }
-        if total.late > 0 {
+        if let share = result.disturbance {
             line(
-                "  LATE         \(total.late) messages left over 10 ms after their time: the "
-                    + "harness was too slow, its latencies are its own")
+                "  DISTURBED    programs that no --server-pid names took "
+                    + "\(Words.rounded(share * 100)) % of a core: rates may be too low, and latencies "
+                    + "too long")
+        }
+        if total.late > 0 {
+            let share = Double(total.late) / Double(max(1, total.sent))
+            let count =
+                "\(Words.grouped(Int(total.late))) messages "
+                + "(\(Words.rounded(share * 100)) %) left over 10 ms after their time"
+            line(
+                share > Threshold.mostLate
+                    ? "  LATE         \(count): the harness was too slow"
+                        + (result.disturbance == nil ? "" : ", or had no core")
+                        + ", and latencies are its own"
+                    : "  late         \(count)")
         }
         for (what, count) in total.errors.sorted(by: { $0.value > $1.value }).prefix(8) {
             line("  error        \(count) × \(what)")
         }
-        let advice = Coordinator.advice(on: total.errors)
+        let advice = Coordinator.advice(on: total.errors, result.dialect)
         if !advice.isEmpty { line(advice) }
         for outcome in result.thresholds where !outcome.held {
             line(
-                "  NOT HELD     \(outcome.name): \(outcome.value.map { Words.rounded($0) } ?? "–")"
-                    + ", limit \(Words.rounded(outcome.limit))")
+                "  NOT HELD     \(outcome.name): "
+                    + "\(outcome.value.map { text($0, outcome.isDuration) } ?? "not measured")"
+                    + ", limit \(text(outcome.limit, outcome.isDuration))")
         }
-        line(result.passed ? "passed" : "FAILED")
+        line(result.early == .interrupted ? "INTERRUPTED" : result.passed ? "passed" : "FAILED")
+    }
+
+    private static func reason(_ early: LoadResult.Early) -> String {
+        switch early {
+        case .interrupted: "interrupted"
+        case .noConnectionLeft: "ended early: no connection was left"
+        }
+    }
+
+    private static func text(_ value: Double, _ isDuration: Bool) -> String {
+        isDuration ? Words.duration(us: value) : Words.rounded(value)
     }
 
     private static func line(_ text: String) { Swift.print(text) }

@@ -63,6 +63,16 @@ extension Worker {
         }
     }
 
+    /// The window is to end now; after it, the cool-down.
+    private func ceaseEarly() {
+        if hasCeased {
+            ceasedAt = 0
+            nextCheck = now
+        } else {
+            windowLength = now - min(now, windowStart)
+        }
+    }
+
     /// The window is over: nothing more is sent; the slow read again.
     private func cease() {
         isWindow = false
@@ -253,7 +263,7 @@ extension Worker {
 
     // MARK: What the coordinator says
 
-    /// `{"go":NS}`, `{"lanes":[…],"excused":[…]}`. Its end is ours.
+    /// `{"go":NS}`, `{"cease":true}`, `{"lanes":[…],"excused":[…]}`. Its end is ours.
     func readControl() throws(WorkerError) {
         var bytes = [UInt8](repeating: 0, count: 65_536)
         let received = unsafe bytes.withUnsafeMutableBytes {
@@ -269,6 +279,8 @@ extension Worker {
             }
             if let go = tree["go"].string.flatMap(UInt64.init) {
                 startsAt = go
+            } else if tree["cease"].bool {
+                ceaseEarly()
             } else if let told = WorkerReport(line: line) {
                 remote = [:]
                 for lane in told.lanes {

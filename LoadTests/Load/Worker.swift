@@ -127,8 +127,10 @@ import Wire
         windowLength = scenario.duration
         random = LoadRandom(seed: plan.seed &+ UInt64(plan.worker) &* 0x1000_0001)
         keyState = random.next() | 1
+        do throws(SystemError) { try System.pin(toCore: plan.core) } catch {
+            throw WorkerError("--cores: core \(plan.core ?? 0) cannot be had: \(error)")
+        }
         do throws(SystemError) {
-            try System.pin(toCore: plan.core)
             poller = try Poller()
             try poller.add(0, Self.controlTag)
         } catch {
@@ -333,5 +335,11 @@ import Wire
 /// Why a worker cannot do its part: one line.
 struct WorkerError: Error, CustomStringConvertible {
     let description: String
-    init(_ description: String) { self.description = description }
+    /// Nothing is wrong: somebody wanted the run to end.
+    let isInterruption: Bool
+
+    init(_ description: String, isInterruption: Bool = false) {
+        self.description = description
+        self.isInterruption = isInterruption
+    }
 }

@@ -73,7 +73,8 @@ package enum LoadDialect: String, CaseIterable, Sendable {
     /// Path and query that a connection opens.
     ///
     /// - Parameters:
-    ///   - base: of the address that was given, `/` where it had none.
+    ///   - base: of the address that was given, `/` where it had none; with `raw` the part before `/echo`
+    ///     and `/room`.
     ///   - isOutlet: the second socket of a sender.
     package func target(
         base: String, layout: Scenario.Layout, room: String, isOutlet: Bool = false
@@ -81,14 +82,33 @@ package enum LoadDialect: String, CaseIterable, Sendable {
         let prefix = base == "/" ? "" : base.hasSuffix("/") ? String(base.dropLast()) : base
         switch self {
         case .raw:
+            let rooms = prefix.hasSuffix("/echo") ? String(prefix.dropLast(5)) : prefix
             return layout == .echo || layout == .idle
-                ? prefix + "/echo" : prefix + "/room/" + room
+                ? rooms + "/echo" : rooms + "/room/" + room
         case .nchan: return prefix + (isOutlet ? "/pub/" : "/sub/") + room
         case .nats: return base
         case .sio, .socketV1:
             return (base == "/" ? "/socket.io/" : base)
                 + (base.contains("?") ? "&" : "?") + "EIO=4&transport=websocket"
         case .v1, .plain: return base == "/" ? "/ws" : base
+        }
+    }
+
+    /// What to give as the address, where the server knows nothing of the one that was given.
+    package var pathAdvice: String {
+        switch self {
+        case .raw:
+            "The server has no such path. Dialect raw takes the address before /echo and /room/NAME: "
+                + "of a\n`martlet serve --bench` that is --url ws://HOST:PORT/bench. Martlet's users and "
+                + "chats are measured with\n--dialect v1 --data FOLDER."
+        case .sio:
+            "There are no open rooms at this address. Of a `martlet serve --bench` they are at "
+                + "--url ws://HOST:PORT/bench/socket.io/;\nMartlet's users and chats are measured with "
+                + "--dialect sio-v1 --data FOLDER."
+        case .v1, .plain, .socketV1:
+            "The server has no such path. Martlet's address has none: --url ws://HOST:PORT."
+        case .nats, .nchan:
+            "The server has no such path; see its configuration."
         }
     }
 

@@ -9,8 +9,9 @@ package struct LoadResult: Sendable {
         package var connections = 0
         package var sent: UInt64 = 0
         package var delivered: UInt64 = 0
-        package var p50Us = 0.0
-        package var p99Us = 0.0
+        /// Nil where nothing came.
+        package var p50Us: Double?
+        package var p99Us: Double?
         package var errors = 0
 
         package init() {}
@@ -32,6 +33,13 @@ package struct LoadResult: Sendable {
         package init() {}
     }
 
+    package enum Early: String, Sendable {
+        /// By Ctrl-C or SIGTERM.
+        case interrupted
+        /// Nobody was connected any more, and nobody was to come back.
+        case noConnectionLeft
+    }
+
     package struct Memory: Sendable, Equatable {
         package var before: UInt64
         package var after: UInt64
@@ -50,6 +58,8 @@ package struct LoadResult: Sendable {
     package var settings: [(key: String, value: String)]
     /// Of the measured window.
     package var seconds: Double
+    /// Why the window was shorter than the scenario says; nil where it was not.
+    package var early: Early?
     package var total: WorkerReport
     package var cpu = CPU()
     package var memory: Memory?
@@ -74,8 +84,8 @@ package struct LoadResult: Sendable {
         let seconds = Double(total.openingTook) / 1e9
         return seconds > 0 ? Double(total.opened) / seconds : 0
     }
-    package var sentRate: Double { Double(total.sent) / seconds }
-    package var deliveredRate: Double { Double(total.delivered) / seconds }
+    package var sentRate: Double { seconds > 0 ? Double(total.sent) / seconds : 0 }
+    package var deliveredRate: Double { seconds > 0 ? Double(total.delivered) / seconds : 0 }
 
     /// What a threshold looks at; nil where the run has none of it.
     package func value(of quantity: Threshold.Quantity) -> Double? {
@@ -100,6 +110,17 @@ package struct LoadResult: Sendable {
         }
     }
 
+    package var traffic: Scenario.Traffic? {
+        settings.first { $0.key == "traffic" }.flatMap { Scenario.Traffic(rawValue: $0.value) }
+    }
+
+    /// What other programs took of a core, where that is enough to tell.
+    package var disturbance: Double? {
+        guard let other = cpu.other, seconds > 0, cpu.serverEach != nil else { return nil }
+        let share = other / seconds
+        return share > 0.05 ? share : nil
+    }
+
     package var memoryPerConnection: Double? {
         guard let memory, total.opened > 0 else { return nil }
         return (Double(memory.after) - Double(memory.before)) / Double(total.opened)
@@ -109,9 +130,10 @@ package struct LoadResult: Sendable {
         thresholds = Threshold.withDefaults(stated).map { $0.judge(value(of: $0.quantity)) }
     }
 
-    /// All thresholds held, and the oracle found nothing but losses, which have one of their own.
+    /// It came to its end, all thresholds held, and the oracle found nothing but losses, which have one of
+    /// their own.
     package var passed: Bool {
-        thresholds.allSatisfy(\.held) && total.findings.repeated == 0
+        early == nil && thresholds.allSatisfy(\.held) && total.findings.repeated == 0
             && total.findings.reordered == 0 && total.findings.foreign == 0
     }
 }
@@ -138,6 +160,7 @@ extension LoadResult {
         }
         json.endObject()
         json.number("seconds", seconds)
+        if let early { json.string("early", early.rawValue) }
         writeConnections(&json)
         writeCounts(&json)
         writeUsage(&json)

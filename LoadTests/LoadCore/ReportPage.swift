@@ -19,6 +19,7 @@ package struct ReportPage {
         return """
             <!doctype html>
             <html lang="en"><head><meta charset="utf-8">
+            <meta name="viewport" content="width=device-width, initial-scale=1">
             <title>martlet-load: \(Self.escaped(names))</title>
             <style>\(Self.style)</style></head><body>
             <h1>\(Self.escaped(names))</h1>
@@ -44,7 +45,7 @@ package struct ReportPage {
         table{border-collapse:collapse;margin:1em 0}
         td,th{padding:.2em .8em;text-align:right;border-bottom:1px solid #ddd}
         td:first-child,th:first-child{text-align:left}
-        .plots{display:grid;grid-template-columns:repeat(auto-fill,minmax(30em,1fr));gap:1em}
+        .plots{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(30em,100%),1fr));gap:1em}
         figure{margin:0}figcaption{font-weight:600}svg{width:100%;height:auto}
         svg text{font-size:11px;fill:#555}.good{color:#17692f}.bad{color:#b3261e}
         .key{display:inline-block;width:1em;height:.6em;margin:0 .4em 0 1.2em}
@@ -178,8 +179,8 @@ package struct ReportPage {
     private func series(_ key: String, _ title: String, scale: Double, unit: String) -> String {
         let lines = results.indices.map { index in
             Plot.Line(
-                points: results[index]["series"].array.map {
-                    (x: $0["t"].double ?? 0, y: ($0[key].double ?? 0) * scale)
+                points: results[index]["series"].array.compactMap { moment in
+                    moment[key].double.map { (x: moment["t"].double ?? 0, y: $0 * scale) }
                 }, colour: Self.colour(index))
         }
         guard lines.contains(where: { $0.points.contains { $0.y > 0 } }) else { return "" }
@@ -196,6 +197,19 @@ package struct ReportPage {
 
     // MARK: Each run
 
+    private static func outcome(_ result: JSONTree) -> String {
+        switch result["early"].string.flatMap(LoadResult.Early.init) {
+        case .interrupted: "interrupted"
+        case .noConnectionLeft: "failed: no connection was left"
+        case nil: result["passed"].bool ? "passed" : "failed"
+        }
+    }
+
+    private static func text(_ value: Double?, _ threshold: JSONTree) -> String {
+        Threshold.Quantity(rawValue: threshold["name"].string ?? "")?.isDuration ?? false
+            ? latency(value) : number(value)
+    }
+
     private func verdict(_ index: Int) -> String {
         let result = results[index]
         let passed = result["passed"].bool
@@ -203,8 +217,9 @@ package struct ReportPage {
             let held = threshold["held"].bool
             return "<li class=\"\(held ? "good" : "bad")\">"
                 + Self.escaped(threshold["name"].string ?? "") + ": "
-                + Self.number(threshold["value"].double) + ", limit "
-                + Self.number(threshold["limit"].double) + (held ? "" : " — not held") + "</li>"
+                + Self.text(threshold["value"].double, threshold) + ", limit "
+                + Self.text(threshold["limit"].double, threshold)
+                + (held ? "" : " — not held") + "</li>"
         }
         for (what, count) in result["errors"].object.sorted(by: { $0.key < $1.key }) {
             lines.append("<li class=\"bad\">\(count.int) × \(Self.escaped(what))</li>")
@@ -216,8 +231,9 @@ package struct ReportPage {
             .map { "\($0.key) = \($0.value.string ?? "")" }.joined(separator: "\n")
         return """
             <h2 style="color:\(Self.colour(index))">\(Self.escaped(name(index)))</h2>
-            <p class="\(passed ? "good" : "bad")">\(passed ? "passed" : "failed"), \
-            \(Self.escaped(result["startedAt"].string ?? ""))</p>
+            <p class="\(passed ? "good" : "bad")">\(Self.outcome(result)), \
+            \(Self.escaped(result["startedAt"].string ?? "")), \
+            \(Self.number(result["seconds"].double)) s</p>
             <ul>\(lines.joined(separator: "\n"))</ul>
             <details><summary>Settings</summary><pre>\(Self.escaped(settings))</pre></details>
             """

@@ -78,11 +78,22 @@ package struct Scenario: Sendable, Equatable {
             }
             try set(key, value, place)
         }
+        try Self.checkLoop(seen)
+        seen = []
         for word in overrides {
             let (key, value) = try Self.split(word[...], "'\(word)'")
             try set(key, value, "'\(word)'")
+            seen.insert(key)
         }
+        try Self.checkLoop(seen)
         try validate()
+    }
+
+    private static func checkLoop(_ keys: Set<String>) throws(ScenarioError) {
+        guard keys.contains("rate"), keys.contains("in-flight") else { return }
+        throw ScenarioError(
+            "rate (open loop) and in-flight (closed loop) exclude each other; a word that says one "
+                + "of them replaces a line that says the other")
     }
 
     private static func split(

@@ -22,7 +22,8 @@ package struct Threshold: Sendable, Equatable {
         /// The server's own memory that a connection adds, in bytes.
         case memoryPerConnection = "memory-per-connection"
 
-        fileprivate var isDuration: Bool {
+        /// In microseconds; others are numbers.
+        package var isDuration: Bool {
             switch self {
             case .connectP99, .ackP99, .deliveryP50, .deliveryP99, .typingP99, .recoveredWithin:
                 true
@@ -79,7 +80,13 @@ package struct Threshold: Sendable, Equatable {
         /// Nil where the run did not measure it, which holds nothing.
         package var value: Double?
         package var held: Bool
+
+        /// Limit and value are microseconds.
+        package var isDuration: Bool { Quantity(rawValue: name)?.isDuration ?? false }
     }
+
+    /// The share of late messages beyond which a p99 can be made of them.
+    package static let mostLate = 0.01
 
     package func judge(_ value: Double?) -> Outcome {
         let held = value.map { quantity.isFloor ? $0 >= limit : $0 <= limit } ?? false

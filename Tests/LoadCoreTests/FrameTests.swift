@@ -288,6 +288,8 @@ struct FrameTests {
         #expect(target(.raw, "/bench", .echo) == "/bench/echo")
         #expect(target(.raw, "/", .idle) == "/echo")
         #expect(target(.raw, "/bench/", .room) == "/bench/room/r-1")
+        #expect(target(.raw, "/bench/echo", .echo) == "/bench/echo")
+        #expect(target(.raw, "/echo", .room) == "/room/r-1")
         #expect(target(.nchan, "/", .rooms) == "/sub/r-1")
         #expect(
             LoadDialect.nchan.target(base: "/x", layout: .room, room: "r", isOutlet: true)

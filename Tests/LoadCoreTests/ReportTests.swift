@@ -1,3 +1,4 @@
+import Foundation
 import LoadCore
 import Testing
 
@@ -126,6 +127,46 @@ struct ReportTests {
         }
     }
 
+    @Test("A run that did not come to its end has not passed, and says why")
+    func early() throws {
+        var report = Self.report()
+        report.errors = [:]
+        report.findings.lost = 0
+        var result = Self.result(report)
+        #expect(JSONTree(result.json)?["early"] == .null)
+        result.early = .interrupted
+        #expect(!result.passed)
+        let tree = try #require(JSONTree(result.json))
+        #expect(tree["early"].string == "interrupted" && tree["passed"] == .bool(false))
+        #expect(ReportPage(results: [result.json])?.html.contains("interrupted, ") == true)
+    }
+
+    @Test("A second in which nothing came has no p99: it is not a fast one")
+    func silentSecond() throws {
+        var result = Self.result()
+        var moment = LoadResult.Moment()
+        moment.time = 2
+        result.series.append(moment)
+        let seconds = try #require(JSONTree(result.json))["series"].array
+        #expect(seconds.map { $0["p99"] } == [.number(2_000), .null])
+        let page = try #require(ReportPage(results: [result.json])).html
+        let plot = try #require(page.components(separatedBy: "p99 of each second").last)
+        let line = try #require(plot.components(separatedBy: "points=\"").dropFirst().first)
+        #expect(line.prefix { $0 != "\"" }.split(separator: " ").count == 1)
+    }
+
+    @Test("Other programs are told of when they take more than a twentieth of a core")
+    func disturbance() {
+        var result = Self.result()
+        for (other, share) in [(0.1, nil), (0.11, 0.055), (nil, nil)] as [(Double?, Double?)] {
+            result.cpu.other = other
+            #expect(result.disturbance == share)
+        }
+        result.cpu.other = 1
+        result.cpu.serverEach = nil
+        #expect(result.disturbance == nil, "the server is one of them")
+    }
+
     @Test("Late is judged as a share of what was sent, however long the run")
     func late() throws {
         let limit = try Threshold(name: "late", limit: "0.01")
@@ -152,6 +193,16 @@ struct ReportPageTests {
         for text in ["<script", "src=", "href=", "@import", "nan", "inf"] {
             #expect(!html.contains(text), "\(text)")
         }
+    }
+
+    @Test("Thresholds are told in their units")
+    func units() throws {
+        let result = ReportTests.result(thresholds: [
+            Threshold(.deliveryP99, limit: 50_000), Threshold(.deliveryRate, limit: 50_000),
+        ])
+        let html = try #require(ReportPage(results: [result.json])).html
+        #expect(html.contains("delivery-p99: 2 ms, limit 50 ms"))
+        #expect(html.contains("delivery-rate: 6, limit 50 000"))
     }
 
     @Test("Names in a result cannot become markup")

@@ -110,6 +110,8 @@ struct ScenarioTests {
             "traffic = typing\nrate = 1000\nconnections = 100\nlayout = rooms",
             "traffic = message\nin-flight = 1\nreconnect-at = 1s",
             "traffic = message\nrate = 1\nthink-time = 1s",
+            "traffic = message\nrate = 1\nin-flight = 1",
+            "traffic = message\nin-flight = 1\nrate = 1",
             "traffic = message\nrate = 1\nlayout = rooms\nreconnect-at = 10s\nduration = 10s",
             "layout = room\nconnections = 100000\nsenders = 1000\ntraffic = message\nrate = 1",
         ])
@@ -122,6 +124,7 @@ struct ScenarioTests {
         let text = "layout = echo\ntraffic = message\nin-flight = 4"
         #expect(Self.complaint(text, ["size=1"])?.contains("'size=1'") == true)
         #expect(Self.complaint(text, ["traffic=none"]) != nil)
+        #expect(Self.complaint(text, ["rate=1", "in-flight=2"])?.contains("exclude") == true)
     }
 
     @Test("Durations are read in their units, and written in the largest that is whole")

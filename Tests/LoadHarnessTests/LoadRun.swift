@@ -12,7 +12,12 @@ struct LoadRun {
 
     /// - Parameters:
     ///   - scenario: the text of one, or the name of one that comes with the program.
-    init(_ scenario: String, url: String, _ words: [String] = []) throws {
+    ///   - said: what its standard error has to say before `meanwhile` is called.
+    ///   - meanwhile: is given the process.
+    init(
+        _ scenario: String, url: String, _ words: [String] = [],
+        once said: String = "", meanwhile: (ChildProcess) throws -> Void = { _ in }
+    ) throws {
         let folder = try TemporaryFolder("load")
         var name = scenario
         if scenario.contains("=") {
@@ -26,6 +31,10 @@ struct LoadRun {
                 "run", name, "--url", url, "--json", json, "--html",
                 folder.file("page.html"),
             ] + words, output: folder.file("said"))
+        if !said.isEmpty {
+            for _ in 0..<6_000 where !child.errors.contains(said) { usleep(10_000) }
+            try meanwhile(child)
+        }
         exit = try child.wait(withinMs: 120_000)
         output = child.output
         errors = child.errors

@@ -1,3 +1,4 @@
+import Glibc
 import LoadCore
 import ServerSupport
 import Testing
@@ -90,6 +91,78 @@ struct RealServerTests {
         #expect(run.count("typingDelivered") > 0)
     }
 
+    @Test("Interrupted, it tells and writes what it has measured", arguments: [SIGINT, SIGTERM])
+    func interrupted(signal: Int32) throws {
+        let server = try Self.server()
+        let run = try LoadRun(
+            "echo", url: "ws://127.0.0.1:\(server.port)/bench",
+            ["connections=20", "duration=60s", "warm-up=0", "--workers", "2"],
+            once: "delivered/s"
+        ) { $0.signal(signal) }
+        #expect(run.exit == .code(130), "\(run.output)\(run.errors)")
+        #expect(run.result["early"].string == "interrupted")
+        #expect(!run.result["passed"].bool)
+        let seconds = run.result["seconds"].double ?? 0
+        #expect(seconds > 0.5 && seconds < 50)
+        #expect(run.count("delivered") > 100)
+        #expect(run.count("oracle", "checked") >= run.count("delivered"))
+        #expect(run.count("oracle", "lost") == 0)
+        let rate = run.result["rates"]["deliveredPerSecond"].double ?? 0
+        #expect(abs(rate * seconds / Double(run.count("delivered")) - 1) < 0.01)
+        #expect(run.output.hasSuffix("INTERRUPTED\n"))
+    }
+
+    @Test("Interrupted before anything was measured it ends, without a result")
+    func interruptedBefore() throws {
+        let server = try Self.server()
+        let run = try LoadRun(
+            "rooms-of-ten", url: "ws://127.0.0.1:\(server.port)/bench",
+            ["connections=20", "rate=20", "duration=60s", "warm-up=60s"], once: "20 open"
+        ) { $0.signal(SIGINT) }
+        #expect(run.exit == .code(130), "\(run.output)\(run.errors)")
+        #expect(run.errors.contains("interrupted before anything was measured"))
+        #expect(run.result == .null)
+    }
+
+    @Test("Where the server dies the run ends, and says nothing that it does not know")
+    func serverDies() throws {
+        let server = try Self.server()
+        let run = try LoadRun(
+            "echo", url: "ws://127.0.0.1:\(server.port)/bench",
+            [
+                "connections=20", "duration=60s", "warm-up=0", "--server-pid",
+                "\(server.process.id)",
+            ], once: "delivered/s"
+        ) { _ in server.process.signal(SIGKILL) }
+        #expect(run.exit == .code(1), "\(run.output)\(run.errors)")
+        #expect(run.result["early"].string == "noConnectionLeft")
+        #expect((run.result["seconds"].double ?? 60) < 50)
+        #expect(run.result["memory"] == .null)
+        #expect(run.output.contains("no connection was left"))
+    }
+
+    @Test("Where the server has no such path it says which one to give")
+    func noSuchPath() throws {
+        let server = try Self.server()
+        for (dialect, path) in [("raw", "/bench"), ("sio", "/bench/socket.io/"), ("v1", "")] {
+            let wrong = dialect == "v1" ? "/bench" : ""
+            let words = ["connections=2", "duration=1s", "warm-up=0"]
+            let run = try LoadRun(
+                "idle", url: "ws://127.0.0.1:\(server.port)\(wrong)",
+                words + ["--dialect", dialect, "--jwt-secret", TestServer.secretText])
+            #expect(run.exit == .code(2), "\(run.output)\(run.errors)")
+            #expect(run.errors.contains("ws://HOST:PORT\(path)"), "\(run.errors)")
+            let right = try LoadRun(
+                "idle", url: "ws://127.0.0.1:\(server.port)\(path)",
+                words + ["--dialect", dialect, "--jwt-secret", TestServer.secretText])
+            #expect(right.exit == .code(0), "\(right.output)\(right.errors)")
+        }
+        let run = try LoadRun(
+            "echo", url: "ws://127.0.0.1:\(server.port)/bench/echo",
+            ["connections=2", "duration=1s", "warm-up=0"])
+        #expect(run.exit == .code(0), "as the server says it: \(run.output)\(run.errors)")
+    }
+
     @Test("Where the server's limits refuse connections, it says what to do about it")
     func limits() throws {
         var options = TestServer.Options(arguments: ["--bench"])
@@ -114,5 +187,24 @@ struct RealServerTests {
         #expect(misspelt.errors.contains("there is no key 'conections'"))
         let unknown = try LoadRun("echoes", url: "ws://127.0.0.1:1/")
         #expect(unknown.exit == .code(64))
+        for (words, complaint) in [
+            (["4711"], "'4711' is no key=value"),
+            (["rate=10", "in-flight=2"], "exclude each other"),
+            (["--workers", "101"], "more than there are connections: 100"),
+            (["--scenarios", "/nowhere"], "there are none in /nowhere"),
+        ] {
+            let wrong = try LoadRun("echo", url: "ws://127.0.0.1:1/", words)
+            #expect(wrong.exit == .code(64))
+            #expect(wrong.errors.contains(complaint), "\(wrong.errors)")
+            #expect(wrong.errors.contains("Usage: martlet-load run"))
+        }
+        for (words, complaint) in [
+            (["--html", "/nowhere/page.html"], "cannot write /nowhere/page.html: No such file"),
+            (["--cores", "1000"], "--cores: core 1000 cannot be had"),
+        ] {
+            let wrong = try LoadRun("echo", url: "ws://127.0.0.1:1/", words)
+            #expect(wrong.exit == .code(2))
+            #expect(wrong.errors.contains(complaint), "\(wrong.errors)")
+        }
     }
 }
