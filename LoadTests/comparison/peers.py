@@ -172,6 +172,20 @@ def given(text, known=("raw", "nchan", "nats", "sio")):
     return Peer(name, name, f"given as a command: {what}", start, dialect=dialect, cannot=cannot)
 
 
+def processes_at(url):
+    """Those that listen at ws://HOST:PORT, as far as we may look at them."""
+    port = url.removeprefix("ws://").partition("/")[0].rpartition(":")[2]
+    return listeners(int(port)) if port.isdigit() else []
+
+
+def absent(peer):
+    """Why a peer that should run already cannot be measured; None where it can, or we start it."""
+    if peer.url and not processes_at(peer.url):
+        return (f"{peer.name}: no process that this user may look at listens at {peer.url}; start "
+                f"it first, or give a command with {{port}}")
+    return None
+
+
 class Running:
     """A peer while it runs; `with Running(peer, options, folder) as server`. Its processes are
     `pids`; one that was started elsewhere goes on."""
@@ -180,11 +194,9 @@ class Running:
         self.peer, self.server, self.load_words = peer, None, ()
         self.log = ""  # the end of what it said, once it has ended
         if peer.url:
-            self.url = peer.url
-            port = peer.url.removeprefix("ws://").partition("/")[0].rpartition(":")[2]
-            self.pids = listeners(int(port)) if port.isdigit() else []
+            self.url, self.pids = peer.url, processes_at(peer.url)
             if not self.pids:
-                fail(f"{peer.name}: nobody whose /proc we may read listens at {peer.url}")
+                fail(absent(peer))
             return
         # Its own, so that it goes with its data when it ends.
         self.folder = tempfile.mkdtemp(prefix=f"{peer.name}-", dir=folder)

@@ -16,7 +16,7 @@ from pathlib import Path
 from . import processes
 from .cases import CASES
 from .clients import complaint
-from .peers import PEERS, PEERS_FOLDER, configuration, given
+from .peers import PEERS, PEERS_FOLDER, absent, configuration, given
 from .results import Results, markdown
 from .steps import notes, rows, scenario, short, step
 
@@ -185,6 +185,13 @@ class WordsTests(unittest.TestCase):
                      "uws=ws://h:1,rawish"):
             with self.assertRaises(ValueError, msg=text):
                 given(text)
+
+    def test_a_peer_that_should_run_already_is_looked_for(self):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            peer = given(f"mine=ws://127.0.0.1:{server.getsockname()[1]}/x,raw")
+            self.assertIsNone(absent(peer))
+        self.assertIn("mine: no process", absent(peer))
+        self.assertIsNone(absent(given("mine=bin/mine {port},raw")))
 
     def test_a_scenario_has_a_rate_or_messages_in_flight_where_it_has_traffic(self):
         for case in CASES:

@@ -186,9 +186,10 @@ package struct ConfigurationSources: Sendable {
                 throw ConfigurationError(
                     "line \(number + 1) of the configuration file is not `key = value`")
             }
-            guard let key = ConfigurationKey(rawValue: Self.trimmed(parts[0])) else {
+            let name = Self.trimmed(parts[0])
+            guard let key = ConfigurationKey(rawValue: name) else {
                 throw ConfigurationError(
-                    "line \(number + 1) of the configuration file has an unknown key; "
+                    "line \(number + 1) of the configuration file has an unknown key\(Self.quoted(name)); "
                         + "`martlet serve --help` lists them")
             }
             values[key, default: []].append(Self.trimmed(parts[1]))
@@ -198,6 +199,15 @@ package struct ConfigurationSources: Sendable {
             }
         }
         return values
+    }
+
+    /// A key as an error may show it: nothing where it could be a secret that stands in the wrong place.
+    private static func quoted(_ name: String) -> String {
+        let isWords = name.utf8.allSatisfy {
+            (UInt8(ascii: "a")...UInt8(ascii: "z")).contains($0) || $0 == UInt8(ascii: "-")
+                || $0 == UInt8(ascii: "_")
+        }
+        return isWords && !name.isEmpty && name.utf8.count <= 32 ? " '\(name)'" : ""
     }
 
     private static func trimmed(_ text: Substring) -> String {

@@ -11,9 +11,10 @@ struct Connect: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Chat with another user, in the terminal or through a pipe.",
         discussion: """
-            In a terminal it takes the whole screen; /help and /quit are its commands. With a pipe
-            as input each line is a message, each event is a line of output, and it ends when all
-            lines are acknowledged.
+            In a terminal it takes the whole screen; /help and /quit are its commands. With a pipe \
+            as input each line is a message, each event is a line of output, and it ends when all \
+            lines are acknowledged. After 40 lines they go at 15 a second, which is within what a \
+            server lets one user send.
 
               … sending   ✓ stored   ✓✓ delivered   ✓✓ read   ✗ refused
 
@@ -45,7 +46,7 @@ struct Connect: ParsableCommand {
                 // The terminal is as it was again when this returns.
                 if let complaint = session.run() { fail(complaint) }
             } catch {
-                fail(Self.advice(on: error))
+                fail(advice(on: error))
             }
         } catch {
             fail("\(error)")
@@ -65,12 +66,17 @@ struct Connect: ParsableCommand {
         return source
     }
 
-    private static func advice(on error: ClientError) -> String {
+    private func advice(on error: ClientError) -> String {
         switch error {
         case .cannotConnect:
             "\(error); is the server running? `martlet serve --dev` starts one"
+        case .refused(401, _, _, _) where token != nil:
+            "\(error) (--token is not one of this server's, or has expired; without it, one is minted "
+                + "with the secret in --data)"
         case .refused(401, _, _, _):
             "\(error) (a token is minted with the secret in --data; it must be this server's)"
+        case .refused(400, _, _, _) where token != nil:
+            "\(error) (whose is --token? it has to be \(user)'s)"
         default: "\(error)"
         }
     }

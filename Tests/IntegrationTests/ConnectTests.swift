@@ -97,6 +97,16 @@ struct ConnectTests {
             ])
         #expect(wrong.exit == .code(1))
         #expect(wrong.errors.contains("INVALID_TOKEN"))
+        #expect(wrong.errors.contains("--token is not one of this server's"))
+        let another = try ChildProcess.run(
+            binary,
+            [
+                "connect", "--as", "alice", "--with", "bob", "--url",
+                "ws://127.0.0.1:\(server.port)", "--token",
+                try server.token(user: "bob", device: "terminal-bob"),
+            ])
+        #expect(another.exit == .code(1))
+        #expect(another.errors.contains("whose is --token? it has to be alice's"))
         let oneself = try ChildProcess.run(
             binary, ["connect", "--as", "alice", "--with", "alice", "--token", "t"])
         #expect(oneself.exit == .code(1))

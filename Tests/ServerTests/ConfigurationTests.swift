@@ -12,6 +12,26 @@ struct ConfigurationTests {
                 environmentNames: environment.keys.filter { $0.hasPrefix("MARTLET_") }))
     }
 
+    @Test(
+        "A key that there is not is named, unless it could be a secret that stands in its place",
+        arguments: [
+            ("prot = 1", "line 2 of the configuration file has an unknown key 'prot'; "),
+            ("a_b-c=", "has an unknown key 'a_b-c'; "),
+            ("s3cret=", "has an unknown key; "), ("Secret==", "has an unknown key; "),
+            ("= 1", "has an unknown key; "),
+            (String(repeating: "k", count: 32) + "=1", "kk'; "),
+            (String(repeating: "k", count: 33) + "=1", "has an unknown key; "),
+        ])
+    func unknownKey(line: String, complaint: String) {
+        let sources = ConfigurationSources(file: "# mine\n" + line)
+        do throws(ConfigurationError) {
+            _ = try Configuration(sources)
+            Issue.record("it was taken")
+        } catch {
+            #expect("\(error)".contains(complaint), "\(error)")
+        }
+    }
+
     @Test("Nothing set: the embedded store, alone")
     func standard() throws {
         let configuration = try Self.configuration([:])
