@@ -201,7 +201,8 @@ package struct ConfigurationSources: Sendable {
         return values
     }
 
-    /// A key as an error may show it: nothing where it could be a secret that stands in the wrong place.
+    /// A key as an error may show it: a secret that stands in the wrong place has digits or capitals, or is
+    /// longer.
     private static func quoted(_ name: String) -> String {
         let isWords = name.utf8.allSatisfy {
             (UInt8(ascii: "a")...UInt8(ascii: "z")).contains($0) || $0 == UInt8(ascii: "-")

@@ -6,12 +6,12 @@ import Reactor
 /// The connections of a shard that other instances serve: two sockets each, and what is on its way
 /// between them. Nothing of it is read.
 ///
-///     client ──► toOwner (≤ 64 KiB) ──► owner        an end on one side is passed on when what came
-///     client ◄── toClient (≤ 64 KiB) ◄── owner       before it has gone
+///     client ──► toOwner ──► owner        an end on one side is passed on when what came
+///     client ◄── toClient ◄── owner       before it has gone
 ///
-/// A side whose buffer is full is not read, so a slow reader slows its writer. A client that is gone is
-/// not waited for; of an owner that is, the rest is still passed on. Owners end what their sessions have
-/// outlived; an owner that does not answer the connection within 2 s has gone.
+/// A side is read while less than 64 KiB of what it said wait, so a slow reader slows its writer. A client
+/// that is gone is not waited for; of an owner that is, the rest is still passed on. Owners end what their
+/// sessions have outlived; an owner that does not answer the connection within 2 s has gone.
 struct Tunnels {
     private static let bufferBytes = 65_536
     private static let connectMs = 2_000
@@ -162,11 +162,16 @@ struct Tunnels {
             case .client:
                 isOver = unsafe !Self.read(joined.client, into: &joined.toOwner, buffer)
             case .owner where event.isOver:
-                joined.isOwnerGone = true
-                poller.remove(joined.owner)
+                Self.loseOwner(&joined, poller)
             case .owner:
-                isOver = unsafe !Self.read(joined.owner, into: &joined.toClient, buffer)
+                if unsafe !Self.read(joined.owner, into: &joined.toClient, buffer) {
+                    Self.loseOwner(&joined, poller)
+                }
             }
+        }
+        if !joined.isOwnerGone, !Self.write(&joined.toOwner, to: joined.owner) {
+            // What it said before is still there, in our buffer or its socket's.
+            Self.loseOwner(&joined, poller)
         }
         if joined.isOwnerGone {
             isOver = isOver || !Self.write(&joined.toClient, to: joined.client)
@@ -174,8 +179,6 @@ struct Tunnels {
             if !isOver, unsafe !Self.read(joined.owner, into: &joined.toClient, buffer) {
                 joined.toClient.hasEnded = true
             }
-        } else {
-            isOver = isOver || !Self.write(&joined.toOwner, to: joined.owner)
         }
         isOver = isOver || !Self.write(&joined.toClient, to: joined.client)
         if joined.isOwnerGone, joined.toClient.hasEnded, joined.toClient.isEmpty { isOver = true }
@@ -190,6 +193,11 @@ struct Tunnels {
         } else {
             slots[slot] = joined
         }
+    }
+
+    private static func loseOwner(_ joined: inout Joined, _ poller: borrowing Poller) {
+        joined.isOwnerGone = true
+        poller.remove(joined.owner)
     }
 
     /// False where the socket failed.

@@ -158,6 +158,7 @@ struct PeerRequestTests {
 
     @Test("512 are asked at a time; who comes then has no answer, until one has ended")
     func room() throws {
+        System.prepareFiles(2_000)
         let inquiry = try Inquiry()
         for number in 1...513 { inquiry.ask(UInt64(number)) }
         #expect(inquiry.answer(513) == .some(nil))

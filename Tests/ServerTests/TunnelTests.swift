@@ -198,6 +198,20 @@ struct TunnelTests {
         #expect(try joint.hearEnd(joint.client) == Array("last words".utf8))
     }
 
+    @Test("What an owner said before it was reset comes, though the client spoke meanwhile")
+    func ownerResetWhileSpokenTo() throws {
+        for _ in 0..<20 {
+            let joint = try Joint()
+            try joint.open("hello")
+            try joint.accept()
+            try joint.hear("opening hello", joint.owner)
+            #expect(joint.say("last words", joint.owner) == 10)
+            joint.closeOwner(reset: true)
+            #expect(joint.say("are you there?", joint.client) == 14)
+            #expect(try joint.hearEnd(joint.client) == Array("last words".utf8))
+        }
+    }
+
     @Test(
         "A client that has gone is not waited for: its owner hears of it", arguments: [false, true])
     func clientGone(isBehind: Bool) throws {
