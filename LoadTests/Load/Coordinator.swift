@@ -40,6 +40,7 @@ final class Coordinator {
     private var isWindowOver = false
     /// Why it ended before its time; nil where it did not.
     private var early: LoadResult.Early?
+    private var isInterrupted = false
     private var cpu = LoadResult.CPU()
     private var serverCPU: [Double]?
     private var machineCPU: Double?
@@ -78,17 +79,18 @@ final class Coordinator {
         serverCPU = ServerUsage.cpuSeconds(options.serverPids)
         began = now
         nextLine = began + 1_000_000_000
-        Interruption.expect()
+        Interruption.ignore()
         defer { for worker in workers { worker.end() } }
         for number in 0..<options.workers {
             let worker = try WorkerProcess(number: number)
             workers.append(worker)
             worker.send(plan(number, chats).line)
         }
+        Interruption.expect()
         while finals.contains(where: { $0 == nil }) {
             try listen()
             if Interruption.hasCome { try interrupt() }
-            act()
+            try act()
         }
         // Where nothing was under way the workers are done before the last second is.
         if series.count < wholeSeconds { tellProgress(windowEnd) }
@@ -171,10 +173,8 @@ final class Coordinator {
     private func begin() throws(WorkerError) {
         let total = total
         guard total.opened > 0 else {
-            let reasons = total.errors.sorted { $0.value > $1.value }
-                .map { "\($0.key) (\($0.value) times)" }
             throw WorkerError(
-                "no connection could be opened: " + reasons.prefix(3).joined(separator: "; ")
+                "no connection could be opened" + Self.reasons(total)
                     + Self.advice(on: total.errors, options.dialect))
         }
         cpu.openingServer = serverCPUSince()?.reduce(0, +)
@@ -183,6 +183,12 @@ final class Coordinator {
         windowStart = start + options.scenario.warmUp
         windowEnd = windowStart + options.scenario.duration
         for worker in workers { worker.send(Array("{\"go\":\"\(start)\"}\n".utf8)) }
+    }
+
+    private static func reasons(_ total: WorkerReport) -> String {
+        let reasons = total.errors.sorted { $0.value > $1.value }
+            .map { "\($0.key) (\($0.value) times)" }
+        return reasons.isEmpty ? "" : ": " + reasons.prefix(3).joined(separator: "; ")
     }
 
     /// What to do about refusals that mean a limit of the server, or another address.
@@ -217,13 +223,21 @@ final class Coordinator {
 
     // MARK: What the time asks for
 
-    private func act() {
+    private func act() throws(WorkerError) {
         let now = now
         if !isWindow, !isWindowOver, now >= windowStart { beginWindow() }
         if isWindow, now >= windowEnd { endWindow() }
         if now >= nextLine {
             nextLine += 1_000_000_000
+            let total = total
             tellProgress(now)
+            guard isDeserted(total) else { return }
+            guard isWindow else {
+                throw WorkerError(
+                    "no connection was left before the window began" + Self.reasons(total))
+            }
+            endWindow(early: .noConnectionLeft)
+            finish(early: .noConnectionLeft)
         }
     }
 
@@ -256,23 +270,37 @@ final class Coordinator {
     /// Somebody wants it to end: with what was measured, where that is something. The second time it
     /// ends as programs do.
     private func interrupt() throws(WorkerError) {
-        guard early == nil else { return }
+        guard !isInterrupted else { return }
+        isInterrupted = true
         guard isWindow || isWindowOver else {
             throw WorkerError("interrupted before anything was measured", isInterruption: true)
         }
         say("interrupted; once more, and it ends without a result")
-        end(.interrupted)
+        if isWindow { endWindow(early: .interrupted) } else { finish(early: .interrupted) }
     }
 
-    /// The window ends now: nothing more is sent, and what is under way may still arrive. Where it is over
-    /// already that is not waited for any more.
-    private func end(_ reason: LoadResult.Early) {
+    /// The window ends now: nothing more is sent, and what is under way may still arrive.
+    private func endWindow(early reason: LoadResult.Early) {
         early = reason
-        if isWindow {
-            windowEnd = now
-            endWindow()
-        }
-        for worker in workers { worker.send(Array("{\"cease\":true}\n".utf8)) }
+        windowEnd = now
+        endWindow()
+        tell("{\"cease\":\"\(windowEnd)\"}\n")
+    }
+
+    /// Nothing more is waited for.
+    private func finish(early reason: LoadResult.Early) {
+        early = early ?? reason
+        tell("{\"finish\":true}\n")
+    }
+
+    private func tell(_ line: String) {
+        for worker in workers { worker.send(Array(line.utf8)) }
+    }
+
+    /// Whether nobody is connected, and nobody is to come back: those that the scenario has cut off do.
+    private func isDeserted(_ total: WorkerReport) -> Bool {
+        windowStart != .max && !isWindowOver && total.connections == 0
+            && total.dropped == total.recovered + total.returnsFailed
     }
 
     private func serverCPUSince() -> [Double]? {
@@ -309,10 +337,6 @@ final class Coordinator {
                 + "\(moment.delivered) delivered/s  p99 "
                 + (moment.p99Us.map { Words.duration(us: $0) } ?? "–")
                 + "  \(moment.errors) errors")
-        // Those that the scenario has cut off come back; others do not.
-        if isWindow, total.connections == 0, total.dropped == total.recovered {
-            end(.noConnectionLeft)
-        }
     }
 
     private func say(_ line: String) {
@@ -325,7 +349,8 @@ final class Coordinator {
         var total = WorkerReport(.final)
         for report in finals { if let report { total.add(report) } }
         cpu.client = total.cpu + ownCPU
-        if let machine = machineCPU {
+        // Of a server that is gone nothing is known, and what it did is no others'.
+        if let machine = machineCPU, cpu.serverEach != nil || options.serverPids.isEmpty {
             cpu.other = max(0, machine - (cpu.server ?? 0) - cpu.client)
         }
         var result = LoadResult(
@@ -344,22 +369,29 @@ final class Coordinator {
     }
 }
 
-/// SIGINT and SIGTERM: the first is for the run to act on, the next ends the program.
+/// SIGINT and SIGTERM: the first is for the run to act on, the next ends the program. Both are the
+/// coordinator's, also where they come to the whole process group: workers ignore them, and end with their
+/// standard input.
 enum Interruption {
     private static let count = Atomic<Int>(0)
+    private static let signals = [SIGINT, SIGTERM]
 
     static var hasCome: Bool { count.load(ordering: .relaxed) > 0 }
+
+    /// While workers are started, which inherit it.
+    static func ignore() {
+        for number in signals { signal(number, SIG_IGN) }
+    }
 
     static func expect() {
         // Made before a handler may want it.
         count.store(0, ordering: .relaxed)
-        for number in [SIGINT, SIGTERM] {
-            var action = sigaction()
-            unsafe action.__sigaction_handler.sa_handler = { _ in
+        for number in signals {
+            signal(number) { _ in
                 Interruption.count.store(1, ordering: .relaxed)
+                signal(SIGINT, SIG_DFL)
+                signal(SIGTERM, SIG_DFL)
             }
-            action.sa_flags = Int32(bitPattern: SA_RESETHAND)
-            unsafe sigaction(number, &action, nil)
         }
     }
 }

@@ -24,8 +24,6 @@ struct WorkerCommand: ParsableCommand {
 
     func run() {
         signal(SIGPIPE, SIG_IGN)
-        // Ctrl-C is the coordinator's to act on; our standard input ends with it.
-        signal(SIGINT, SIG_IGN)
         do throws(WorkerError) {
             guard let plan = WorkerPlan(line: Self.readLine()) else {
                 throw WorkerError("no plan came on standard input")

@@ -6,6 +6,8 @@ import LoadCore
 /// `martlet-load run`
 struct Run: ParsableCommand {
     static let configuration = CommandConfiguration(
+        // For the errors that it finds itself.
+        _superCommandName: "martlet-load",
         abstract: "Run a scenario, and say what came of it.",
         discussion: """
             Words key=value override the scenario's lines: `connections=5000 duration=30s`. \
@@ -66,10 +68,9 @@ struct Run: ParsableCommand {
     @Flag(help: "Say only what came of it.")
     var quiet = false
 
-    func validate() throws { _ = try checked() }
-
-    func run() throws {
-        let options = try checked()
+    func run() {
+        let options: Coordinator.Options
+        do { options = try checked() } catch { Self.exit(withError: error) }
         for path in [json, html] {
             if let path, let reason = Files.whyNotWritable(path) {
                 fail("cannot write \(path): \(reason)", status: 2)

@@ -97,14 +97,14 @@ enum Files {
     }
 
     /// The system's word for why a file cannot be written there, before there is something to write; nil
-    /// where it can.
+    /// where nothing speaks against it. Nothing is opened: it may be a pipe.
     static func whyNotWritable(_ path: String) -> String? {
-        let isThere = unsafe access(path, F_OK) == 0
-        let descriptor = unsafe open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0o644)
-        guard descriptor >= 0 else { return systemWord }
-        close(descriptor)
-        if !isThere { unsafe unlink(path) }
-        return nil
+        if isFolder(path) { return unsafe String(cString: strerror(EISDIR)) }
+        if unsafe access(path, F_OK) == 0 {
+            return unsafe access(path, W_OK) == 0 ? nil : systemWord
+        }
+        let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
+        return unsafe access(folder, W_OK | X_OK) == 0 ? nil : systemWord
     }
 
     /// Returns the system's word for what went wrong.

@@ -45,10 +45,15 @@ enum Summary {
             "  oracle       \(findings.checked) checked: \(findings.lost) lost, "
                 + "\(findings.repeated) repeated, \(findings.reordered) reordered, "
                 + "\(findings.foreign) foreign")
+        if findings.isIncomplete {
+            line(
+                "               incomplete: of the lost some may have been refused, or have come late"
+            )
+        }
         for example in findings.examples { line("               \(example)") }
         if let share = result.disturbance {
             line(
-                "  DISTURBED    programs that no --server-pid names took "
+                "  DISTURBED    besides the load and --server-pid the machine used "
                     + "\(Words.rounded(share * 100)) % of a core: rates may be too low, and latencies "
                     + "too long")
         }

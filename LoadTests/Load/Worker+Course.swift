@@ -63,16 +63,6 @@ extension Worker {
         }
     }
 
-    /// The window is to end now; after it, the cool-down.
-    private func ceaseEarly() {
-        if hasCeased {
-            ceasedAt = 0
-            nextCheck = now
-        } else {
-            windowLength = now - min(now, windowStart)
-        }
-    }
-
     /// The window is over: nothing more is sent; the slow read again.
     private func cease() {
         isWindow = false
@@ -210,11 +200,13 @@ extension Worker {
     }
 
     private func finishWhenArrived() {
-        let isOver = now >= ceasedAt + scenario.coolDown
+        let isOver = mustFinish || now >= ceasedAt + scenario.coolDown
         if !isOver {
             if remote == nil, !topology.isWhole(among: plan.workers) { return }
             if dialect.hasAcks, senders.contains(where: { !$0.unanswered.isEmpty }) { return }
-            if scenario.reconnectAt != nil, pending > 0 || report.recovered < report.dropped {
+            if scenario.reconnectAt != nil,
+                pending > 0 || report.recovered + report.returnsFailed < report.dropped
+            {
                 return
             }
             let expected = expected()
@@ -233,6 +225,9 @@ extension Worker {
     }
 
     private func finish() {
+        if remote == nil, !topology.isWhole(among: plan.workers) {
+            oracle.findings.isIncomplete = true
+        }
         let expected = expected()
         var excusedNumbers: [Int: Set<UInt32>] = [:]
         for lane in excused + remoteExcused {
@@ -263,7 +258,7 @@ extension Worker {
 
     // MARK: What the coordinator says
 
-    /// `{"go":NS}`, `{"cease":true}`, `{"lanes":[…],"excused":[…]}`. Its end is ours.
+    /// `{"go":NS}`, `{"cease":NS}`, `{"finish":true}`, `{"lanes":[…],"excused":[…]}`. Its end is ours.
     func readControl() throws(WorkerError) {
         var bytes = [UInt8](repeating: 0, count: 65_536)
         let received = unsafe bytes.withUnsafeMutableBytes {
@@ -279,8 +274,10 @@ extension Worker {
             }
             if let go = tree["go"].string.flatMap(UInt64.init) {
                 startsAt = go
-            } else if tree["cease"].bool {
-                ceaseEarly()
+            } else if let end = tree["cease"].string.flatMap(UInt64.init) {
+                windowLength = end - min(end, windowStart)
+            } else if tree["finish"].bool {
+                mustFinish = true
             } else if let told = WorkerReport(line: line) {
                 remote = [:]
                 for lane in told.lanes {

@@ -291,6 +291,7 @@ extension Worker {
             noteError(reason)
             if unsafe table[index].isReturning {
                 report.lost += 1
+                report.returnsFailed += 1
             } else {
                 report.failed += 1
                 noteSettled()

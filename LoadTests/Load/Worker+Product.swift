@@ -106,9 +106,11 @@ extension Worker {
         }
     }
 
-    /// Nobody needs to have got that one. Beyond the bound it counts as lost, and an error says so.
+    /// Nobody needs to have got that one. Beyond the bound it counts as lost, and an error says so: where
+    /// others have to be told, each is told of all workers' together.
     func excuse(_ index: Int, _ channel: Int, _ number: UInt32) {
-        guard excused.count < Self.mostExcused else {
+        let bound = topology.isWhole(among: plan.workers) ? 1_000_000 : 500_000 / plan.workers
+        guard excused.count < bound else {
             return noteError("refused, but counted as lost: there are too many to remember")
         }
         excused.append(

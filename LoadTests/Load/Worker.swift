@@ -16,7 +16,6 @@ import Wire
 /// unfinished frame is kept with its connection. A delivery allocates nothing.
 @safe final class Worker {
     static let mostConnections = 19_000
-    static let mostExcused = 1_000_000
     private static let readBytes = 256 << 10
     static let controlTag = PollTag(bits: .max)
 
@@ -99,6 +98,8 @@ import Wire
     var isSending = false
     var isWindow = false
     var hasCeased = false
+    /// What is still under way is not waited for.
+    var mustFinish = false
     var hasDropped = false
     var ceasedAt: UInt64 = 0
     var arrivedAt: UInt64?

@@ -73,6 +73,7 @@ extension JSONWriter {
         integer("repeated", findings.repeated)
         integer("reordered", findings.reordered)
         integer("foreign", findings.foreign)
+        if findings.isIncomplete { bool("incomplete", true) }
         strings("examples", findings.examples)
         endObject()
     }

@@ -114,9 +114,9 @@ package struct LoadResult: Sendable {
         settings.first { $0.key == "traffic" }.flatMap { Scenario.Traffic(rawValue: $0.value) }
     }
 
-    /// What other programs took of a core, where that is enough to tell.
+    /// What the machine did besides, as a share of a core, where that is enough to tell.
     package var disturbance: Double? {
-        guard let other = cpu.other, seconds > 0, cpu.serverEach != nil else { return nil }
+        guard let other = cpu.other, seconds >= 1, cpu.serverEach != nil else { return nil }
         let share = other / seconds
         return share > 0.05 ? share : nil
     }

@@ -18,6 +18,9 @@ public struct Oracle: Sendable {
         package var reordered: UInt64 = 0
         /// Of another run, of a room that is not the receiver's, or damaged.
         package var foreign: UInt64 = 0
+        /// More was missing at once than is remembered, or a worker was not told what the others sent: of
+        /// `lost`, some may have been refused or have come late.
+        package var isIncomplete = false
         /// The first few of each, in words.
         package var examples: [String] = []
 
@@ -35,6 +38,7 @@ public struct Oracle: Sendable {
             repeated += other.repeated
             reordered += other.reordered
             foreign += other.foreign
+            isIncomplete = isIncomplete || other.isIncomplete
             examples = Array((examples + other.examples).prefix(Self.mostExamples))
         }
 
@@ -52,13 +56,14 @@ public struct Oracle: Sendable {
     private var missing: [Int: Set<UInt32>] = [:]
     private var missingCount = 0
     private let mostMissing: Int
-    private var hasOverflowed = false
+    /// What comes late may be one of those: a repeat is no more told from it.
+    private var hasForgotten = false
     public var findings = Findings()
 
     /// - Parameters:
     ///   - lanes: how many; a lane's index is the caller's affair.
     ///   - mostMissing: missing numbers that are remembered one by one. Beyond them they are only
-    ///     counted, as lost, whatever becomes of them, and the findings' examples say so.
+    ///     counted, as lost, whatever becomes of them, and the findings say that they are incomplete.
     package init(lanes: Int, mostMissing: Int = 4_000_000) {
         last = [UInt32](repeating: 0, count: lanes)
         self.mostMissing = mostMissing
@@ -105,7 +110,7 @@ public struct Oracle: Sendable {
             findings.lost -= 1
             findings.reordered += 1
             findings.note("lane \(lane): \(number) came late, after \(before)")
-        } else {
+        } else if !hasForgotten {
             findings.repeated += 1
             findings.note("lane \(lane): \(number) came again, after \(before)")
         }
@@ -114,12 +119,8 @@ public struct Oracle: Sendable {
 
     private mutating func remember(_ number: UInt32, missingOn lane: Int) {
         guard missingCount < mostMissing else {
-            guard !hasOverflowed else { return }
-            hasOverflowed = true
-            // Ahead of the others: it says what they are worth.
-            findings.examples.insert(
-                "over \(mostMissing) are missing at once: of the others, refused and late ones "
-                    + "count as lost, too", at: 0)
+            hasForgotten = true
+            findings.isIncomplete = true
             return
         }
         missing[lane, default: []].insert(number)

@@ -224,6 +224,10 @@ package struct ReportPage {
         for (what, count) in result["errors"].object.sorted(by: { $0.key < $1.key }) {
             lines.append("<li class=\"bad\">\(count.int) × \(Self.escaped(what))</li>")
         }
+        if result["oracle"]["incomplete"].bool {
+            lines.append(
+                "<li class=\"bad\">of the lost some may have been refused, or have come late</li>")
+        }
         for example in result["oracle"]["examples"].array {
             lines.append("<li class=\"bad\">\(Self.escaped(example.string ?? ""))</li>")
         }

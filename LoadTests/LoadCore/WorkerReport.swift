@@ -38,6 +38,8 @@ package struct WorkerReport: Sendable {
     package var slowClosed = 0
     package var dropped = 0
     package var recovered = 0
+    /// Dropped ones that will not come back.
+    package var returnsFailed = 0
     package var sent: UInt64 = 0
     package var acked: UInt64 = 0
     package var delivered: UInt64 = 0
@@ -75,7 +77,7 @@ package struct WorkerReport: Sendable {
     private static let counts: [(String, any WritableKeyPath<WorkerReport, Int> & Sendable)] = [
         ("connections", \.connections), ("opened", \.opened), ("failed", \.failed),
         ("lost", \.lost), ("slowClosed", \.slowClosed), ("dropped", \.dropped),
-        ("recovered", \.recovered),
+        ("recovered", \.recovered), ("returnsFailed", \.returnsFailed),
     ]
     private static let sums: [(String, any WritableKeyPath<WorkerReport, UInt64> & Sendable)] = [
         ("sent", \.sent), ("acked", \.acked), ("delivered", \.delivered),
@@ -203,6 +205,7 @@ extension Oracle.Findings {
         repeated = tree["repeated"].count
         reordered = tree["reordered"].count
         foreign = tree["foreign"].count
+        isIncomplete = tree["incomplete"].bool
         examples = tree["examples"].array.compactMap(\.string)
     }
 }

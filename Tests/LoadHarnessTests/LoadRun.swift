@@ -12,10 +12,11 @@ struct LoadRun {
 
     /// - Parameters:
     ///   - scenario: the text of one, or the name of one that comes with the program.
+    ///   - under: a command that runs it, with its words.
     ///   - said: what its standard error has to say before `meanwhile` is called.
     ///   - meanwhile: is given the process.
     init(
-        _ scenario: String, url: String, _ words: [String] = [],
+        _ scenario: String, url: String, _ words: [String] = [], under: [String] = [],
         once said: String = "", meanwhile: (ChildProcess) throws -> Void = { _ in }
     ) throws {
         let folder = try TemporaryFolder("load")
@@ -25,12 +26,13 @@ struct LoadRun {
             name = folder.file("scenario.conf")
         }
         let json = folder.file("result.json")
-        let child = try ChildProcess(
-            Self.binary(),
-            [
-                "run", name, "--url", url, "--json", json, "--html",
+        let command =
+            under + [
+                try Self.binary(), "run", name, "--url", url, "--json", json, "--html",
                 folder.file("page.html"),
-            ] + words, output: folder.file("said"))
+            ] + words
+        let child = try ChildProcess(
+            command[0], Array(command.dropFirst()), output: folder.file("said"))
         if !said.isEmpty {
             for _ in 0..<6_000 where !child.errors.contains(said) { usleep(10_000) }
             try meanwhile(child)
