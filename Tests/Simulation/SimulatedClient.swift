@@ -489,7 +489,8 @@ final class SimulatedClient {
         // Brought in or out: what a legacy device gets next starts anew.
         if isLegacy, string("userId", payload, text) == user.text { last[chat] = nil }
         if string("userId", payload, text) == user.text {
-            // Brought in or out. What the last word says, holds.
+            // Brought in or out. What the last word says, holds; marks are told anew.
+            receipts = receipts.filter { !$0.key.hasPrefix(chatText + "/") }
             if string("kind", payload, text) == "memberAdded" {
                 refused.remove(chat)
             } else {
