@@ -10,8 +10,9 @@ import Reactor
 ///     client ◄── toClient ◄── owner       before it has gone
 ///
 /// A side is read while less than 64 KiB of what it said wait, so a slow reader slows its writer. A client
-/// that is gone is not waited for; of an owner that is, the rest is still passed on. Owners end what their
-/// sessions have outlived; an owner that does not answer the connection within 2 s has gone.
+/// that is gone is not waited for; of an owner that is, the rest is still passed on, though to a client that
+/// is behind and goes on speaking the end may come before it: the kernel resets what is closed so. Owners
+/// end what their sessions have outlived; an owner that does not answer the connection within 2 s has gone.
 struct Tunnels {
     private static let bufferBytes = 65_536
     private static let connectMs = 2_000
@@ -45,6 +46,7 @@ struct Tunnels {
         }
 
         mutating func take(_ count: Int) { sent += count }
+        mutating func drop() { sent = bytes.count }
     }
 
     private struct Joined {
@@ -174,6 +176,8 @@ struct Tunnels {
             Self.loseOwner(&joined, poller)
         }
         if joined.isOwnerGone {
+            // Read, and not kept: what is unread when a socket is closed resets it.
+            joined.toOwner.drop()
             isOver = isOver || !Self.write(&joined.toClient, to: joined.client)
             // A failure is its end: it says nothing more.
             if !isOver, unsafe !Self.read(joined.owner, into: &joined.toClient, buffer) {
@@ -187,7 +191,11 @@ struct Tunnels {
         {
             poller.remove(joined.client)
             poller.remove(joined.owner)
-            Socket.close(joined.client)
+            if joined.isOwnerGone {
+                Socket.close(joined.client, saying: [])
+            } else {
+                Socket.close(joined.client)
+            }
             Socket.close(joined.owner)
             forget(slot)
         } else {
