@@ -40,7 +40,11 @@ final class Coordinator {
     private var isWindowOver = false
     /// Why it ended before its time; nil where it did not.
     private var early: LoadResult.Early?
-    private var isInterrupted = false
+    /// Signals that were acted on, and since when.
+    private var interruptions = 0
+    private var interruptedAt: UInt64 = 0
+    /// A signal to a process and to its group is one, and comes twice.
+    private static let sameInterruption: UInt64 = 200_000_000
     private var cpu = LoadResult.CPU()
     private var serverCPU: [Double]?
     private var machineCPU: Double?
@@ -79,17 +83,18 @@ final class Coordinator {
         serverCPU = ServerUsage.cpuSeconds(options.serverPids)
         began = now
         nextLine = began + 1_000_000_000
-        Interruption.ignore()
-        defer { for worker in workers { worker.end() } }
-        for number in 0..<options.workers {
-            let worker = try WorkerProcess(number: number)
-            workers.append(worker)
-            worker.send(plan(number, chats).line)
-        }
         Interruption.expect()
+        defer {
+            for worker in workers { worker.end() }
+            Interruption.forget()
+        }
+        try Interruption.withhold { () throws(WorkerError) in
+            for number in 0..<options.workers { workers.append(try WorkerProcess(number: number)) }
+        }
+        for worker in workers { worker.send(plan(worker.number, chats).line) }
         while finals.contains(where: { $0 == nil }) {
             try listen()
-            if Interruption.hasCome { try interrupt() }
+            if Interruption.count > interruptions { try interrupt() }
             try act()
         }
         // Where nothing was under way the workers are done before the last second is.
@@ -267,11 +272,15 @@ final class Coordinator {
 
     private var wholeSeconds: Int { Int((windowEnd - windowStart) / 1_000_000_000) }
 
-    /// Somebody wants it to end: with what was measured, where that is something. The second time it
-    /// ends as programs do.
+    /// Somebody wants it to end: with what was measured, where that is something; the second time without.
     private func interrupt() throws(WorkerError) {
-        guard !isInterrupted else { return }
-        isInterrupted = true
+        let isFirst = interruptions == 0
+        interruptions = Interruption.count
+        guard isFirst else {
+            if now < interruptedAt + Self.sameInterruption { return }
+            throw WorkerError("interrupted again: there is no result", isInterruption: true)
+        }
+        interruptedAt = now
         guard isWindow || isWindowOver else {
             throw WorkerError("interrupted before anything was measured", isInterruption: true)
         }
@@ -369,30 +378,39 @@ final class Coordinator {
     }
 }
 
-/// SIGINT and SIGTERM: the first is for the run to act on, the next ends the program. Both are the
-/// coordinator's, also where they come to the whole process group: workers ignore them, and end with their
-/// standard input.
+/// SIGINT and SIGTERM: the first is for the run to act on, the next ends it at once. Both are the
+/// coordinator's, also where they come to the whole process group: workers have them blocked, and end with
+/// their standard input.
 enum Interruption {
-    private static let count = Atomic<Int>(0)
+    private static let arrived = Atomic<Int>(0)
     private static let signals = [SIGINT, SIGTERM]
 
-    static var hasCome: Bool { count.load(ordering: .relaxed) > 0 }
-
-    /// While workers are started, which inherit it.
-    static func ignore() {
-        for number in signals { signal(number, SIG_IGN) }
-    }
+    /// How many have come.
+    static var count: Int { arrived.load(ordering: .relaxed) }
 
     static func expect() {
         // Made before a handler may want it.
-        count.store(0, ordering: .relaxed)
+        arrived.store(0, ordering: .relaxed)
         for number in signals {
-            signal(number) { _ in
-                Interruption.count.store(1, ordering: .relaxed)
-                signal(SIGINT, SIG_DFL)
-                signal(SIGTERM, SIG_DFL)
-            }
+            signal(number) { _ in Interruption.arrived.add(1, ordering: .relaxed) }
         }
+    }
+
+    static func forget() {
+        for number in signals { signal(number, SIG_DFL) }
+    }
+
+    /// Does something while they wait, and lets what it starts inherit that they do.
+    static func withhold<Failure: Error>(
+        during body: () throws(Failure) -> Void
+    ) throws(Failure) {
+        var set = sigset_t()
+        var before = sigset_t()
+        unsafe sigemptyset(&set)
+        for number in signals { unsafe sigaddset(&set, number) }
+        unsafe pthread_sigmask(SIG_BLOCK, &set, &before)
+        defer { unsafe pthread_sigmask(SIG_SETMASK, &before, nil) }
+        try body()
     }
 }
 

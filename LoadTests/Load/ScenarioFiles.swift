@@ -103,6 +103,7 @@ enum Files {
         if unsafe access(path, F_OK) == 0 {
             return unsafe access(path, W_OK) == 0 ? nil : systemWord
         }
+        guard errno == ENOENT, !path.isEmpty else { return systemWord }
         let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
         return unsafe access(folder, W_OK | X_OK) == 0 ? nil : systemWord
     }

@@ -47,7 +47,7 @@ enum Summary {
                 + "\(findings.foreign) foreign")
         if findings.isIncomplete {
             line(
-                "               incomplete: of the lost some may have been refused, or have come late"
+                "               incomplete: how much is lost, or came twice, is not known"
             )
         }
         for example in findings.examples { line("               \(example)") }

@@ -226,7 +226,11 @@ extension Worker {
 
     private func finish() {
         if remote == nil, !topology.isWhole(among: plan.workers) {
-            oracle.findings.isIncomplete = true
+            // Only where there is a lane.
+            _ = forEachLane { _, _ in
+                oracle.findings.isIncomplete = true
+                return false
+            }
         }
         let expected = expected()
         var excusedNumbers: [Int: Set<UInt32>] = [:]
@@ -250,7 +254,7 @@ extension Worker {
         if unanswered > 0 {
             report.errors["no answer to a message", default: 0] += unanswered
         }
-        let away = report.dropped - report.recovered
+        let away = report.dropped - report.recovered - report.returnsFailed
         if away > 0 { report.errors["not back by the end", default: 0] += away }
         tell(.final)
         isDone = true

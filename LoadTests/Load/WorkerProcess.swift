@@ -46,30 +46,38 @@ final class WorkerProcess {
         unsafe String(cString: strerror(number))
     }
 
+    /// Returns when it has taken all of it. What it says meanwhile is kept for `receive`: it may not read
+    /// before that is taken.
     func send(_ bytes: [UInt8]) {
         var place = 0
-        while place < bytes.count {
+        while place < bytes.count, !hasEnded {
             let count = unsafe bytes.withUnsafeBytes {
                 unsafe Glibc.send(
                     descriptor, $0.baseAddress.map { unsafe $0 + place }, bytes.count - place,
-                    Int32(MSG_NOSIGNAL))
+                    Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT))
             }
-            guard count > 0 else { return }  // it has ended, which its reading end tells too
-            place += count
+            if count > 0 {
+                place += count
+                continue
+            }
+            guard errno == EAGAIN || errno == EINTR else { return }  // its reading end tells, too
+            var entry = pollfd(fd: descriptor, events: Int16(POLLIN | POLLOUT), revents: 0)
+            _ = unsafe poll(&entry, 1, -1)
+            if entry.revents & Int16(POLLIN | POLLHUP) != 0 { readOnce() }
         }
     }
 
-    /// Reads what is there, once, and returns the whole lines.
-    func receive() -> [[UInt8]] {
+    private func readOnce() {
         var chunk = [UInt8](repeating: 0, count: 1 << 18)
         let count = unsafe chunk.withUnsafeMutableBytes {
             unsafe read(descriptor, $0.baseAddress, $0.count)
         }
-        guard count > 0 else {
-            hasEnded = true
-            return []
-        }
-        received += chunk.prefix(count)
+        if count > 0 { received += chunk.prefix(count) } else { hasEnded = true }
+    }
+
+    /// Reads what is there, once, and returns the whole lines, those of before as well.
+    func receive() -> [[UInt8]] {
+        readOnce()
         var lines: [[UInt8]] = []
         while let end = received[searched...].firstIndex(of: UInt8(ascii: "\n")) {
             lines.append(Array(received[..<end]))

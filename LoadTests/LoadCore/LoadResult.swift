@@ -130,10 +130,11 @@ package struct LoadResult: Sendable {
         thresholds = Threshold.withDefaults(stated).map { $0.judge(value(of: $0.quantity)) }
     }
 
-    /// It came to its end, all thresholds held, and the oracle found nothing but losses, which have one of
-    /// their own.
+    /// It came to its end, all thresholds held, and the oracle knows all, and found nothing but losses,
+    /// which have one of their own.
     package var passed: Bool {
-        early == nil && thresholds.allSatisfy(\.held) && total.findings.repeated == 0
+        early == nil && thresholds.allSatisfy(\.held) && !total.findings.isIncomplete
+            && total.findings.repeated == 0
             && total.findings.reordered == 0 && total.findings.foreign == 0
     }
 }

@@ -18,8 +18,8 @@ public struct Oracle: Sendable {
         package var reordered: UInt64 = 0
         /// Of another run, of a room that is not the receiver's, or damaged.
         package var foreign: UInt64 = 0
-        /// More was missing at once than is remembered, or a worker was not told what the others sent: of
-        /// `lost`, some may have been refused or have come late.
+        /// More was missing at once than is remembered, or a worker was not told what the others sent: `lost`
+        /// may be too much or too little, and `repeated` too little.
         package var isIncomplete = false
         /// The first few of each, in words.
         package var examples: [String] = []
@@ -101,7 +101,10 @@ public struct Oracle: Sendable {
             let count = number - before - 1
             findings.lost += UInt64(count)
             findings.note("lane \(lane): \(number) came after \(before)")
-            for skipped in (before + 1)..<number { remember(skipped, missingOn: lane) }
+            for skipped in (before + 1)..<number where !hasForgotten {
+                remember(skipped, missingOn: lane)
+                if hasForgotten { break }
+            }
             last[lane] = number
             return count + 1
         }

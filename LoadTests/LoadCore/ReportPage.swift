@@ -226,7 +226,7 @@ package struct ReportPage {
         }
         if result["oracle"]["incomplete"].bool {
             lines.append(
-                "<li class=\"bad\">of the lost some may have been refused, or have come late</li>")
+                "<li class=\"bad\">incomplete: how much is lost, or came twice, is not known</li>")
         }
         for example in result["oracle"]["examples"].array {
             lines.append("<li class=\"bad\">\(Self.escaped(example.string ?? ""))</li>")

@@ -135,6 +135,27 @@ struct RealServerTests {
         expectInterrupted(run)
     }
 
+    @Test("Interrupted again it ends at once, without a result")
+    func interruptedAgain() throws {
+        let server = try Self.server()
+        defer { server.process.signal(SIGCONT) }
+        let run = try LoadRun(
+            Self.interruptible, url: "ws://127.0.0.1:\(server.port)/bench", ["cool-down=60s"],
+            once: "delivered/s"
+        ) { child in
+            // What is under way is waited for in the cool-down.
+            server.process.signal(SIGSTOP)
+            usleep(200_000)
+            child.signal(SIGINT)
+            for _ in 0..<1_000 where !child.errors.contains("once more") { usleep(10_000) }
+            usleep(500_000)
+            child.signal(SIGTERM)
+        }
+        #expect(run.exit == .code(130), "\(run.output)\(run.errors)")
+        #expect(run.errors.contains("interrupted again"))
+        #expect(run.result == .null)
+    }
+
     @Test("Interrupted before anything was measured it ends, without a result")
     func interruptedBefore() throws {
         let server = try Self.server()
@@ -266,6 +287,7 @@ struct RealServerTests {
         for (words, complaint) in [
             (["--html", "/nowhere/page.html"], "cannot write /nowhere/page.html: No such file"),
             (["--html", "/tmp"], "cannot write /tmp: Is a directory"),
+            (["--html", ""], "cannot write : No such file"),
             (["--cores", "1000"], "--cores: core 1000 cannot be had"),
         ] {
             let wrong = try LoadRun("echo", url: "ws://127.0.0.1:1/", words)
