@@ -3,7 +3,6 @@ import Client
 import Glibc
 import LoadCore
 import Reactor
-import Synchronization
 
 /// A run from its start to its result: starts the workers, hands each its plan, says when to begin,
 /// adds up what they tell, and looks at the server's process meanwhile.
@@ -36,8 +35,13 @@ final class Coordinator {
 
     private var windowStart = UInt64.max
     private var windowEnd = UInt64.max
-    private var isWindow = false
-    private var isWindowOver = false
+    private enum Stage {
+        case before
+        case window
+        case after
+    }
+
+    private var stage = Stage.before
     /// Why it ended before its time; nil where it did not.
     private var early: LoadResult.Early?
     /// Signals that were acted on, and since when.
@@ -98,7 +102,7 @@ final class Coordinator {
             try act()
         }
         // Where nothing was under way the workers are done before the last second is.
-        if series.count < wholeSeconds { tellProgress(windowEnd) }
+        if series.count < wholeSeconds { tellProgress(windowEnd, total) }
         return result()
     }
 
@@ -133,7 +137,13 @@ final class Coordinator {
     private func listen() throws(WorkerError) {
         var entries = workers.filter { !$0.hasEnded }
             .map { pollfd(fd: $0.descriptor, events: Int16(POLLIN), revents: 0) }
-        let timeout = min(nextLine, isWindow ? windowEnd : isWindowOver ? .max : windowStart)
+        let turn: UInt64 =
+            switch stage {
+            case .before: windowStart
+            case .window: windowEnd
+            case .after: .max
+            }
+        let timeout = min(nextLine, turn)
         let left = timeout > now ? (timeout - now + 999_999) / 1_000_000 : 0
         guard unsafe poll(&entries, nfds_t(entries.count), Int32(clamping: left)) > 0 else {
             return
@@ -187,7 +197,7 @@ final class Coordinator {
         let start = now + 20_000_000
         windowStart = start + options.scenario.warmUp
         windowEnd = windowStart + options.scenario.duration
-        for worker in workers { worker.send(Array("{\"go\":\"\(start)\"}\n".utf8)) }
+        tell("{\"go\":\"\(start)\"}\n")
     }
 
     private static func reasons(_ total: WorkerReport) -> String {
@@ -230,14 +240,14 @@ final class Coordinator {
 
     private func act() throws(WorkerError) {
         let now = now
-        if !isWindow, !isWindowOver, now >= windowStart { beginWindow() }
-        if isWindow, now >= windowEnd { endWindow() }
+        if stage == .before, now >= windowStart { beginWindow() }
+        if stage == .window, now >= windowEnd { endWindow() }
         if now >= nextLine {
             nextLine += 1_000_000_000
             let total = total
-            tellProgress(now)
+            tellProgress(now, total)
             guard isDeserted(total) else { return }
-            guard isWindow else {
+            guard stage == .window else {
                 throw WorkerError(
                     "no connection was left before the window began" + Self.reasons(total))
             }
@@ -247,7 +257,7 @@ final class Coordinator {
     }
 
     private func beginWindow() {
-        isWindow = true
+        stage = .window
         serverCPU = ServerUsage.cpuSeconds(options.serverPids)
         machineCPU = ServerUsage.machineSeconds()
         ownCPU = Worker.cpuSeconds()
@@ -258,8 +268,7 @@ final class Coordinator {
     }
 
     private func endWindow() {
-        isWindow = false
-        isWindowOver = true
+        stage = .after
         memoryAfter = ServerUsage.privateBytes(options.serverPids)
         ownCPU = Worker.cpuSeconds() - ownCPU
         cpu.serverEach = serverCPUSince()
@@ -281,11 +290,11 @@ final class Coordinator {
             throw WorkerError("interrupted again: there is no result", isInterruption: true)
         }
         interruptedAt = now
-        guard isWindow || isWindowOver else {
+        guard stage != .before else {
             throw WorkerError("interrupted before anything was measured", isInterruption: true)
         }
         say("interrupted; once more, and it ends without a result")
-        if isWindow { endWindow(early: .interrupted) } else { finish(early: .interrupted) }
+        if stage == .window { endWindow(early: .interrupted) } else { finish(early: .interrupted) }
     }
 
     /// The window ends now: nothing more is sent, and what is under way may still arrive.
@@ -308,7 +317,7 @@ final class Coordinator {
 
     /// Whether nobody is connected, and nobody is to come back: those that the scenario has cut off do.
     private func isDeserted(_ total: WorkerReport) -> Bool {
-        windowStart != .max && !isWindowOver && total.connections == 0
+        windowStart != .max && stage != .after && total.connections == 0
             && total.dropped == total.recovered + total.returnsFailed
     }
 
@@ -319,8 +328,7 @@ final class Coordinator {
         return zip(before, after).map { $1 - $0 }
     }
 
-    private func tellProgress(_ now: UInt64) {
-        let total = total
+    private func tellProgress(_ now: UInt64, _ total: WorkerReport) {
         guard now >= windowStart else {
             say(
                 "\((now - began) / 1_000_000_000) s  \(total.opened) open"
@@ -375,42 +383,6 @@ final class Coordinator {
         }
         result.judge(options.scenario.thresholds)
         return result
-    }
-}
-
-/// SIGINT and SIGTERM: the first is for the run to act on, the next ends it at once. Both are the
-/// coordinator's, also where they come to the whole process group: workers have them blocked, and end with
-/// their standard input.
-enum Interruption {
-    private static let arrived = Atomic<Int>(0)
-    private static let signals = [SIGINT, SIGTERM]
-
-    /// How many have come.
-    static var count: Int { arrived.load(ordering: .relaxed) }
-
-    static func expect() {
-        // Made before a handler may want it.
-        arrived.store(0, ordering: .relaxed)
-        for number in signals {
-            signal(number) { _ in Interruption.arrived.add(1, ordering: .relaxed) }
-        }
-    }
-
-    static func forget() {
-        for number in signals { signal(number, SIG_DFL) }
-    }
-
-    /// Does something while they wait, and lets what it starts inherit that they do.
-    static func withhold<Failure: Error>(
-        during body: () throws(Failure) -> Void
-    ) throws(Failure) {
-        var set = sigset_t()
-        var before = sigset_t()
-        unsafe sigemptyset(&set)
-        for number in signals { unsafe sigaddset(&set, number) }
-        unsafe pthread_sigmask(SIG_BLOCK, &set, &before)
-        defer { unsafe pthread_sigmask(SIG_SETMASK, &before, nil) }
-        try body()
     }
 }
 

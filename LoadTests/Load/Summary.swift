@@ -57,8 +57,7 @@ enum Summary {
                     + "\(Words.rounded(share * 100)) % of a core: rates may be too low, and latencies "
                     + "too long")
         }
-        if total.late > 0 {
-            let share = Double(total.late) / Double(max(1, total.sent))
+        if total.late > 0, let share = result.value(of: .late) {
             let count =
                 "\(Words.grouped(Int(total.late))) messages "
                 + "(\(Words.rounded(share * 100)) %) left over 10 ms after their time"

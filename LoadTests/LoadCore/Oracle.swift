@@ -18,8 +18,8 @@ public struct Oracle: Sendable {
         package var reordered: UInt64 = 0
         /// Of another run, of a room that is not the receiver's, or damaged.
         package var foreign: UInt64 = 0
-        /// More was missing at once than is remembered, or a worker was not told what the others sent: `lost`
-        /// may be too much or too little, and `repeated` too little.
+        /// More was missing at once, or refused, than is remembered, or a worker was not told what the others
+        /// sent: `lost` may be too much or too little, and `repeated` too little.
         package var isIncomplete = false
         /// The first few of each, in words.
         package var examples: [String] = []

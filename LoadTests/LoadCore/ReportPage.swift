@@ -206,8 +206,7 @@ package struct ReportPage {
     }
 
     private static func text(_ value: Double?, _ threshold: JSONTree) -> String {
-        Threshold.Quantity(rawValue: threshold["name"].string ?? "")?.isDuration ?? false
-            ? latency(value) : number(value)
+        Threshold.isDuration(threshold["name"].string ?? "") ? latency(value) : number(value)
     }
 
     private func verdict(_ index: Int) -> String {

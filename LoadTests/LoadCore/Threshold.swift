@@ -23,7 +23,7 @@ package struct Threshold: Sendable, Equatable {
         case memoryPerConnection = "memory-per-connection"
 
         /// In microseconds; others are numbers.
-        package var isDuration: Bool {
+        fileprivate var isDuration: Bool {
             switch self {
             case .connectP99, .ackP99, .deliveryP50, .deliveryP99, .typingP99, .recoveredWithin:
                 true
@@ -82,8 +82,10 @@ package struct Threshold: Sendable, Equatable {
         package var held: Bool
 
         /// Limit and value are microseconds.
-        package var isDuration: Bool { Quantity(rawValue: name)?.isDuration ?? false }
+        package var isDuration: Bool { Threshold.isDuration(name) }
     }
+
+    static func isDuration(_ name: String) -> Bool { Quantity(rawValue: name)?.isDuration ?? false }
 
     /// The share of late messages beyond which a p99 can be made of them.
     package static let mostLate = 0.01

@@ -176,7 +176,7 @@ struct Tunnels {
             Self.loseOwner(&joined, poller)
         }
         if joined.isOwnerGone {
-            // Read, and not kept: what is unread when a socket is closed resets it.
+            // Read, and not kept: what is unread when a socket is closed resets it, and cuts off the rest.
             joined.toOwner.drop()
             isOver = isOver || !Self.write(&joined.toClient, to: joined.client)
             // A failure is its end: it says nothing more.
@@ -191,11 +191,7 @@ struct Tunnels {
         {
             poller.remove(joined.client)
             poller.remove(joined.owner)
-            if joined.isOwnerGone {
-                Socket.close(joined.client, saying: [])
-            } else {
-                Socket.close(joined.client)
-            }
+            Socket.close(joined.client, saying: [])
             Socket.close(joined.owner)
             forget(slot)
         } else {

@@ -582,8 +582,7 @@ struct RecoveryTests {
         alice.read()
         live(there, "m5", in: "c1")
         // Killed.
-        here.others = [:]
-        here.tell(.reached(instance: there.instance, at: nil))
+        kill(there, seenFrom: here)
         here.advance(5_000)
         alice.connect(to: here)
         #expect(alice.isRecovered)
@@ -610,8 +609,7 @@ struct RecoveryTests {
         alice.connect(to: there)
         live(there, "a")
         alice.read()
-        here.others = [:]
-        here.tell(.reached(instance: there.instance, at: nil))
+        kill(there, seenFrom: here)
         here.append("c0", by: "bob", "b")
         here.append("c1", by: "bob", "c")
         here.change("c1", .removed, "alice", by: "bob")
@@ -989,8 +987,7 @@ struct RecoveryTests {
         let (here, there) = pair()
         let alice = RecoveringClient("alice", namespace: "/messages,")
         alice.connect(to: there)
-        here.others = [:]
-        here.tell(.reached(instance: there.instance, at: nil))
+        kill(there, seenFrom: here)
         alice.connect(to: here)
         #expect(alice.isRecovered)
         alice.emit(#"["join_conversation",{"chatId":"c0"}]"#)

@@ -163,6 +163,11 @@ struct ReportTests {
             #expect(result.disturbance == share)
         }
         result.cpu.other = 1
+        for (seconds, share) in [(1, 1), (0.9, nil)] as [(Double, Double?)] {
+            result.seconds = seconds
+            #expect(result.disturbance == share, "of less a tick of the kernel's clock would do")
+        }
+        result.seconds = 2
         result.cpu.serverEach = nil
         #expect(result.disturbance == nil, "the server is one of them")
     }

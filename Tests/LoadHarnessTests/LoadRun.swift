@@ -34,7 +34,11 @@ struct LoadRun {
         let child = try ChildProcess(
             command[0], Array(command.dropFirst()), output: folder.file("said"))
         if !said.isEmpty {
-            for _ in 0..<6_000 where !child.errors.contains(said) { usleep(10_000) }
+            try eventually(
+                "martlet-load says `\(said)`; it said: \(child.errors)", withinMs: 60_000
+            ) {
+                child.errors.contains(said)
+            }
             try meanwhile(child)
         }
         exit = try child.wait(withinMs: 120_000)

@@ -13,11 +13,16 @@ struct RealServerTests {
     }
 
     private func run(
-        _ scenario: String, _ server: TestServer, path: String = "", _ words: [String]
+        _ scenario: String, _ server: TestServer, path: String = "", _ words: [String],
+        under: [String] = [], once said: String = "",
+        meanwhile: (ChildProcess) throws -> Void = { _ in }
     ) throws -> LoadRun {
         try LoadRun(
             scenario, url: "ws://127.0.0.1:\(server.port)\(path)",
-            words + ["--server-pid", "\(server.process.id)", "--jwt-secret", TestServer.secretText])
+            words + [
+                "--server-pid", "\(server.process.id)", "--jwt-secret", TestServer.secretText,
+            ],
+            under: under, once: said, meanwhile: meanwhile)
     }
 
     /// A busy machine makes the harness late and the server slow, which is not what is tested here.
@@ -119,8 +124,8 @@ struct RealServerTests {
     func interrupted(signal: Int32) throws {
         let server = try Self.server()
         // A room that is in two workers.
-        let run = try LoadRun(
-            Self.interruptible, url: "ws://127.0.0.1:\(server.port)/bench", ["--workers", "2"],
+        let run = try run(
+            Self.interruptible, server, path: "/bench", ["--workers", "2"],
             once: "delivered/s"
         ) { $0.signal(signal) }
         expectInterrupted(run)
@@ -129,8 +134,8 @@ struct RealServerTests {
     @Test("The same where the whole process group is told, as by timeout(1)")
     func interruptedAsGroup() throws {
         let server = try Self.server()
-        let run = try LoadRun(
-            Self.interruptible, url: "ws://127.0.0.1:\(server.port)/bench", ["--workers", "2"],
+        let run = try run(
+            Self.interruptible, server, path: "/bench", ["--workers", "2"],
             under: ["/usr/bin/timeout", "--preserve-status", "6"])
         expectInterrupted(run)
     }
@@ -139,15 +144,15 @@ struct RealServerTests {
     func interruptedAgain() throws {
         let server = try Self.server()
         defer { server.process.signal(SIGCONT) }
-        let run = try LoadRun(
-            Self.interruptible, url: "ws://127.0.0.1:\(server.port)/bench", ["cool-down=60s"],
+        let run = try run(
+            Self.interruptible, server, path: "/bench", ["cool-down=60s"],
             once: "delivered/s"
         ) { child in
             // What is under way is waited for in the cool-down.
             server.process.signal(SIGSTOP)
             usleep(200_000)
             child.signal(SIGINT)
-            for _ in 0..<1_000 where !child.errors.contains("once more") { usleep(10_000) }
+            try eventually("it says so") { child.errors.contains("once more") }
             usleep(500_000)
             child.signal(SIGTERM)
         }
@@ -159,8 +164,8 @@ struct RealServerTests {
     @Test("Interrupted before anything was measured it ends, without a result")
     func interruptedBefore() throws {
         let server = try Self.server()
-        let run = try LoadRun(
-            "rooms-of-ten", url: "ws://127.0.0.1:\(server.port)/bench",
+        let run = try run(
+            "rooms-of-ten", server, path: "/bench",
             ["connections=20", "rate=20", "duration=60s", "warm-up=60s"], once: "20 open"
         ) { $0.signal(SIGINT) }
         #expect(run.exit == .code(130), "\(run.output)\(run.errors)")
@@ -171,12 +176,9 @@ struct RealServerTests {
     @Test("Where the server dies the run ends, and says nothing that it does not know")
     func serverDies() throws {
         let server = try Self.server()
-        let run = try LoadRun(
-            "echo", url: "ws://127.0.0.1:\(server.port)/bench",
-            [
-                "connections=20", "duration=60s", "warm-up=0", "--server-pid",
-                "\(server.process.id)",
-            ], once: "delivered/s"
+        let run = try run(
+            "echo", server, path: "/bench",
+            ["connections=20", "duration=60s", "warm-up=0"], once: "delivered/s"
         ) { _ in server.process.signal(SIGKILL) }
         #expect(run.exit == .code(1), "\(run.output)\(run.errors)")
         #expect(run.result["early"].string == "noConnectionLeft")
@@ -188,8 +190,8 @@ struct RealServerTests {
     @Test("Those that were cut off and cannot come back are not waited for")
     func nobodyComesBack() throws {
         let server = try Self.server()
-        let run = try LoadRun(
-            "echo", url: "ws://127.0.0.1:\(server.port)/bench",
+        let run = try run(
+            "echo", server, path: "/bench",
             [
                 "connections=20", "rate=100", "duration=60s", "warm-up=0", "cool-down=60s",
                 "reconnect-at=2s", "reconnect-jitter=3s",
@@ -206,8 +208,8 @@ struct RealServerTests {
     @Test("A server that dies before the window is not waited for, either")
     func serverDiesInWarmUp() throws {
         let server = try Self.server()
-        let run = try LoadRun(
-            "idle", url: "ws://127.0.0.1:\(server.port)/bench",
+        let run = try run(
+            "idle", server, path: "/bench",
             ["connections=20", "duration=1s", "warm-up=60s"], once: "20 open"
         ) { _ in server.process.signal(SIGKILL) }
         #expect(run.exit == .code(2), "\(run.output)\(run.errors)")
@@ -233,18 +235,14 @@ struct RealServerTests {
         for (dialect, path) in [("raw", "/bench"), ("sio", "/bench/socket.io/"), ("v1", "")] {
             let wrong = dialect == "v1" ? "/bench" : ""
             let words = ["connections=2", "duration=1s", "warm-up=0"]
-            let run = try LoadRun(
-                "idle", url: "ws://127.0.0.1:\(server.port)\(wrong)",
-                words + ["--dialect", dialect, "--jwt-secret", TestServer.secretText])
+            let run = try self.run("idle", server, path: wrong, words + ["--dialect", dialect])
             #expect(run.exit == .code(2), "\(run.output)\(run.errors)")
             #expect(run.errors.contains("ws://HOST:PORT\(path)"), "\(run.errors)")
-            let right = try LoadRun(
-                "idle", url: "ws://127.0.0.1:\(server.port)\(path)",
-                words + ["--dialect", dialect, "--jwt-secret", TestServer.secretText])
+            let right = try self.run("idle", server, path: path, words + ["--dialect", dialect])
             #expect(right.exit == .code(0), "\(right.output)\(right.errors)")
         }
-        let run = try LoadRun(
-            "echo", url: "ws://127.0.0.1:\(server.port)/bench/echo",
+        let run = try run(
+            "echo", server, path: "/bench/echo",
             ["connections=2", "duration=1s", "warm-up=0"])
         #expect(run.exit == .code(0), "as the server says it: \(run.output)\(run.errors)")
     }

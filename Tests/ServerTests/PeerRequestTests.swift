@@ -2,6 +2,7 @@ import Basics
 import Glibc
 import Logging
 import Reactor
+import ServerSupport
 import Testing
 
 @testable import Gateway
@@ -121,12 +122,7 @@ struct PeerRequestTests {
     @Test("Where nobody listens, or the other one is gone, there is no answer")
     func gone() throws {
         let inquiry = try Inquiry()
-        var free: UInt16 = 0
-        do {
-            let listener = try Listener(address: "127.0.0.1", port: 0)
-            free = listener.port
-        }
-        inquiry.ask(1, port: free)
+        inquiry.ask(1, port: try FreePort.find())
         #expect(try inquiry.outcome(1) == nil)
         inquiry.ask(2)
         let (peer, _) = try inquiry.accept()

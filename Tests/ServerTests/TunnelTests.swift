@@ -2,6 +2,7 @@ import Basics
 import Glibc
 import Logging
 import Reactor
+import ServerSupport
 import Testing
 
 @testable import Gateway
@@ -150,12 +151,7 @@ struct TunnelTests {
     @Test("Where no owner listens, or there is no room, the client is told to begin anew")
     func refused() throws {
         let joint = try Joint()
-        var gone: UInt16 = 0
-        do {
-            let listener = try Listener(address: "127.0.0.1", port: 0)
-            gone = listener.port
-        }
-        try joint.open("hello", to: gone)
+        try joint.open("hello", to: try FreePort.find())
         #expect(try joint.hearEnd(joint.client) == Array("refused".utf8))
         try joint.open("hello")
         try joint.accept()
