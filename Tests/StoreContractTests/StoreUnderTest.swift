@@ -233,7 +233,7 @@ final class Harness {
                 WHERE member = '\(user.text)' AND ended_seq IS NULL
                 AND chat = (SELECT key FROM martlet.chats WHERE id = '\(chat.text)')
                 """
-            #expect(throws: Never.self) { try database.session().run(sql) }
+            #expect(throws: Never.self) { try database.run(sql) }
         }
         guard let folder else { return }
         do throws(SQLError) {

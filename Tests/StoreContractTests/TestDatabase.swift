@@ -53,7 +53,15 @@ final class TestDatabase {
 
     var url: String { server.url(name) }
 
-    func session() throws -> PostgresSession { try PostgresSession(server.socketURL(name)) }
+    /// A session of the test's own. It may outlast this, as a variable ends with its last use: no other
+    /// harness gets the database then, and empties it.
+    func session() throws -> PostgresSession {
+        isReusable = false
+        return try PostgresSession(server.socketURL(name))
+    }
+
+    /// One statement in a session that ends with it.
+    func run(_ sql: String) throws { try PostgresSession(server.socketURL(name)).run(sql) }
 
     func open(_ settings: PostgresSettings = PostgresSettings()) throws -> PostgresStore {
         try PostgresStore.open(
